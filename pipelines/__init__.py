@@ -1,0 +1,1 @@
+"""Put the stages together: the records between them, the template, the errors."""
