@@ -9,7 +9,10 @@ from tillstream.runners.demo.compare import Comparison, TablePair, compare
 
 pytestmark = pytest.mark.integration
 
-TYPED = "k bigint, i integer, n numeric(12,2), f double precision, b boolean, t text, j jsonb, d date, z timestamptz"
+TYPED = (
+    "k bigint, i integer, n numeric(12,2), f double precision, b boolean, t text, j jsonb, d date,"
+    " z timestamptz"
+)
 ROW = "1, 12.50, 0.1, true, 'x', '{\"a\": [1, null]}', '1931-01-01', '2025-03-01 08:00:00.000001+00'"
 COLUMNS = ("k", "i", "n", "f", "b", "t", "j", "d", "z")
 

@@ -10,7 +10,10 @@ from tillstream.runners.demo.latency import Arrivals
 
 pytestmark = pytest.mark.integration
 
-INSERT = "insert into acme.orders select k, now() - make_interval(secs => %s) from generate_series(%s::int, %s) as k"
+INSERT = (
+    "insert into acme.orders"
+    " select k, now() - make_interval(secs => %s) from generate_series(%s::int, %s) as k"
+)
 
 
 @pytest.fixture
