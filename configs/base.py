@@ -1,0 +1,101 @@
+"""Define what all models of a client's config share: strictness, names, paths, interpolation."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ClientName",
+    "ConfigModel",
+    "EntityName",
+    "Interpolated",
+    "RelativePath",
+    "SinkName",
+    "context_of",
+    "interpolate",
+]
+
+_REFERENCE = re.compile(r"\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
+
+
+class ConfigModel(BaseModel):
+    """Be the base of every model: immutable, and refusing fields that it does not know."""
+
+    # Inputs are kept out of pydantic's own messages, because one of them may be a secret.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        populate_by_name=True,
+        use_attribute_docstrings=False,
+    )
+
+
+class _Context(dict[str, Any]):
+    """Hold what validation needs beside the data: the config file's folder and the environment."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.get("folder", "."))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        environment: Mapping[str, str] = self.get("environment", os.environ)
+        return environment
+
+
+def context_of(info: ValidationInfo) -> _Context:
+    """Return the validation's context; without one, paths are relative to the working folder."""
+    return _Context(info.context or {})
+
+
+def interpolate(text: str, environment: Mapping[str, str]) -> str:
+    """Replace each `${NAME}` and `${NAME:-default}` in a text; an empty variable counts as unset.
+
+    Raises:
+        PydanticCustomError: `unset_variable` without a default, `bad_reference` for other uses of `${`.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        if name is None:
+            raise PydanticCustomError(
+                "bad_reference", "found '${{' without a name, expected ${{NAME}} or ${{NAME:-default}}"
+            )
+        found = environment.get(name) or default
+        if found is None:
+            raise PydanticCustomError(
+                "unset_variable",
+                "found ${{{name}}}, which is not set: set it, or write ${{{name}:-default}}",
+                {"name": name},
+            )
+        return found
+
+    return _REFERENCE.sub(value, text)
+
+
+def _interpolate_field(text: str, info: ValidationInfo) -> str:
+    return interpolate(text, context_of(info).environment)
+
+
+def _absolute(text: str, info: ValidationInfo) -> str:
+    return os.path.normpath(context_of(info).folder.absolute() / Path(text).expanduser())
+
+
+ClientName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+SinkName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
+# Postgres cuts identifiers after 63 bytes.
+EntityName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+# For defaults that refer to the environment; what the file says is interpolated before validation.
+Interpolated = Annotated[str, AfterValidator(_interpolate_field)]
+# Relative to the config file's folder, made absolute when the config is loaded.
+RelativePath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_absolute)]
