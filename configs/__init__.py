@@ -1,24 +1,34 @@
-"""Describe clients: one YAML file each, checked as a whole before anything runs."""
+"""Describe clients: the models of their configs, and how YAML becomes them."""
 
-from tillstream.configs.contract import Column
-from tillstream.configs.models import ClientConfig, DeadLetters, Delivery, Entity, FlinkJob
-from tillstream.configs.secrets import SecretRef
-from tillstream.configs.sinks import FilesSink, PostgresSink, Sink
-from tillstream.configs.sources import FilesSource, KafkaSource, Source, StartPosition
+from tillstream.configs.contract import Column, ColumnModel
+from tillstream.configs.models import (
+    ClientConfig,
+    DeadLetters,
+    Delivery,
+    Entity,
+    FilesSink,
+    Flink,
+    PostgresSink,
+    SinkModel,
+)
+from tillstream.configs.secrets import SECRETS_DIR_VARIABLE, SecretRef
+from tillstream.configs.source import FilesSource, KafkaSource, Source, StartAt
 
 __all__ = [
+    "SECRETS_DIR_VARIABLE",
     "ClientConfig",
     "Column",
+    "ColumnModel",
     "DeadLetters",
     "Delivery",
     "Entity",
     "FilesSink",
     "FilesSource",
-    "FlinkJob",
+    "Flink",
     "KafkaSource",
     "PostgresSink",
     "SecretRef",
-    "Sink",
+    "SinkModel",
     "Source",
-    "StartPosition",
+    "StartAt",
 ]

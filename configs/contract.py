@@ -1,26 +1,23 @@
-"""Describe an entity's columns: the contract that its rows are held to."""
+"""Describe the columns of an entity."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tillstream.configs.base import ConfigModel
+__all__ = ["KINDS", "Column", "ColumnModel"]
 
-__all__ = ["COLUMN_TYPES", "Column", "ColumnName", "ColumnSpec", "Contract", "parse_type"]
-
-COLUMN_TYPES = (
+KINDS = (
     "bool",
     "int16",
     "int32",
     "int64",
     "float32",
     "float64",
-    "decimal(p,s)",
+    "decimal",
     "string",
     "bytes",
     "date",
@@ -30,22 +27,20 @@ COLUMN_TYPES = (
     "uuid",
     "json",
 )
-# What Parquet's decimal128 holds; Postgres holds more.
-_PRECISION_MAX = 38
-_DECIMAL = re.compile(r"decimal\(\s*(\d{1,3})\s*,\s*(\d{1,3})\s*\)")
+_DECIMAL = re.compile(r"decimal\((\d+)\s*,\s*(\d+)\)")
+_PRECISION_MAX = 1000
 
 
 @dataclass(frozen=True)
 class Column:
-    """Show one column of a contract to the code that checks or writes it.
+    """Hold one column of a contract, parsed.
 
     Attributes:
         name: of the column.
-        kind: one of COLUMN_TYPES; `decimal` without its parentheses.
-        nullable: whether it may be null.
-        precision: digits in all, of a decimal; else None.
-        scale: digits after the point, of a decimal; else None.
-        description: a sentence for people.
+        kind: one of KINDS.
+        nullable: whether null, or no value at all, fits.
+        precision: digits in all, for decimals.
+        scale: digits after the point, for decimals.
     """
 
     name: str
@@ -53,61 +48,42 @@ class Column:
     nullable: bool
     precision: int | None = None
     scale: int | None = None
-    description: str = ""
 
 
-def parse_type(text: str) -> tuple[str, int | None, int | None]:
-    """Return kind, precision and scale of a written type.
+class ColumnModel(BaseModel):
+    """Say what values a column takes. The short form of `{type: int64}` is `int64`."""
 
-    Raises:
-        PydanticCustomError: `column_type`, if it is none of COLUMN_TYPES.
-    """
-    decimal = _DECIMAL.fullmatch(text)
-    if decimal:
-        precision, scale = int(decimal[1]), int(decimal[2])
-        if 1 <= precision <= _PRECISION_MAX and scale <= precision:
-            return "decimal", precision, scale
-        raise PydanticCustomError(
-            "column_type",
-            "expected decimal(p,s) with p from 1 to {precision_max} and s from 0 to p",
-            {"precision_max": _PRECISION_MAX},
-        )
-    if text in COLUMN_TYPES and "(" not in text:
-        return text, None, None
-    hint = "; inside braces put it in quotes: 'decimal(12,2)'" if text.startswith("decimal") else ""
-    raise PydanticCustomError(
-        "column_type", "expected one of {types}{hint}", {"types": ", ".join(COLUMN_TYPES), "hint": hint}
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-def _check_type(text: str) -> str:
-    parse_type(text)
-    return text
-
-
-class ColumnSpec(ConfigModel):
-    """Describe one column; a type alone may be written in its place."""
-
-    type: Annotated[str, AfterValidator(_check_type)] = Field(
-        description="Type of the column: " + ", ".join(COLUMN_TYPES) + "."
-    )
+    type: str = Field(description=f"One of {', '.join(KINDS)}; decimals as decimal(precision,scale).")
     nullable: bool | None = Field(
-        default=None, description="Whether it may be null. Default: columns of the key may not, others may."
+        default=None, description="Whether null fits. Default: true, but false for columns of the key."
     )
-    description: str = Field(default="", description="A sentence for people.")
+    description: str = Field(default="", description="What the column means, for people.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @field_validator("type")
+    @classmethod
+    def _known_type(cls, value: str) -> str:
+        match = _DECIMAL.fullmatch(value)
+        if match:
+            precision, scale = map(int, match.groups())
+            if not (0 < precision <= _PRECISION_MAX and scale <= precision):
+                raise ValueError(f"expected decimal(p,s) with 0 < p <= {_PRECISION_MAX} and s <= p")
+        elif value == "decimal" or value not in KINDS:
+            raise ValueError(f"expected one of {', '.join(KINDS).replace('decimal', 'decimal(p,s)')}")
+        return value
+
+    def column(self, name: str, *, is_key: bool) -> Column:
+        """Return the parsed column."""
+        nullable = (not is_key) if self.nullable is None else self.nullable
+        match = _DECIMAL.fullmatch(self.type)
+        if match:
+            return Column(name, "decimal", nullable, int(match[1]), int(match[2]))
+        return Column(name, self.type, nullable)
 
 
-def _spelled_out(value: Any) -> Any:
-    return {"type": value} if isinstance(value, str) else value
-
-
-_COLUMN_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "description": "Type of the column.", "examples": ["int64", "decimal(12,2)"]},
-        ColumnSpec.model_json_schema(),
-    ]
-}
-ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
-Contract = dict[
-    ColumnName, Annotated[ColumnSpec, BeforeValidator(_spelled_out), WithJsonSchema(_COLUMN_SCHEMA)]
-]

@@ -1,158 +1,155 @@
-"""Describe a client's config: the one file that makes a job.
+"""Describe one client: where its changes come from, what they are, where they go, and how they run."""
 
-The models are the schema, the checks and the documentation at once: docs/reference/config.md and the
-JSON Schema for editors are generated from them.
-"""
+from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
-from tillstream.configs.base import ClientName, ConfigModel, EntityName, Interpolated, SinkName
-from tillstream.configs.contract import Column, ColumnName, Contract, parse_type
-from tillstream.configs.sinks import Sink
-from tillstream.configs.sources import KafkaSource, Source
-from tillstream.pipelines.errors import ConfigError
+from tillstream.configs.contract import Column, ColumnModel
+from tillstream.configs.secrets import SecretRef
+from tillstream.configs.source import KafkaSource, Source
 
-__all__ = ["ClientConfig", "DeadLetters", "Delivery", "Entity", "FlinkJob"]
+__all__ = [
+    "ClientConfig",
+    "DeadLetters",
+    "Delivery",
+    "Entity",
+    "FilesSink",
+    "Flink",
+    "PostgresSink",
+    "SinkModel",
+]
+
+_NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=_NAME, max_length=63)]
 
 
-class Entity(ConfigModel):
-    """Describe one stream of rows: where it is read, its key, its columns, where it is written."""
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(
-        description="Topic of its change events. In files, events have the topic that Debezium would have "
-        "used: <source.name>.<source.schema>.<source.table>.",
-        examples=["acme.public.orders"],
-    )
-    key: list[ColumnName] = Field(
-        min_length=1, description="Columns of the primary key, in order.", examples=[["order_id"]]
-    )
-    contract: Contract | None = Field(
+
+class Entity(_Model):
+    """Describe one kind of row: its topic, key, columns, transform and sinks."""
+
+    topic: str = Field(description="Topic of its change events, by Debezium <prefix>.<schema>.<table>.")
+    key: list[str] = Field(min_length=1, description="Columns that tell its rows apart.")
+    contract: dict[str, ColumnModel] | None = Field(
         default=None,
-        min_length=1,
-        description="Columns of the rows that are written: name to type, or to "
-        "`{type, nullable, description}`. Required by sinks of type postgres and by Parquet files.",
-        examples=[
-            {"order_id": "int64", "total": "decimal(12,2)", "note": {"type": "string", "nullable": True}}
-        ],
+        description=(
+            "Columns that are delivered, in order, with their types; others are left out. "
+            "Without a contract rows pass as they are, into JSON lines only."
+        ),
     )
-    transform: (
-        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+$")] | None
-    ) = Field(
-        default=None,
-        description="Registered DoFn and its version, name@1.2.3. Default: rows are written as they come.",
-        examples=["globex.price_in_euros@1.0.0"],
+    transform: str | None = Field(
+        default=None, description="Transform by name and version, client.name@1.2.3. Default: rows as they are."
     )
-    sinks: list[SinkName] = Field(min_length=1, description="Names of the sinks that get its rows.")
+    sinks: list[str] = Field(min_length=1, description="Names of the sinks that its rows go to.")
 
     def columns(self) -> tuple[Column, ...]:
-        """Return the contract's columns, in order; empty without a contract."""
-        columns = []
-        for name, spec in (self.contract or {}).items():
-            kind, precision, scale = parse_type(spec.type)
-            nullable = name not in self.key if spec.nullable is None else spec.nullable
-            columns.append(Column(name, kind, nullable, precision, scale, spec.description))
-        return tuple(columns)
+        """Return the contract's columns in order; empty without a contract."""
+        return tuple(
+            model.column(name, is_key=name in self.key) for name, model in (self.contract or {}).items()
+        )
 
 
-class DeadLetters(ConfigModel):
-    """Say where records go that cannot be processed."""
+class PostgresSink(_Model):
+    """Write rows into tables of a Postgres database, by key."""
 
-    sink: SinkName | None = Field(
-        default=None, description="Name of the sink that gets dead letters. Default: the first sink."
+    type: Literal["postgres"]
+    host: str = Field(description="Where the database listens.")
+    port: int = Field(default=5432, ge=1, le=65535, description="Its TCP port.")
+    database: str = Field(description="Name of the database.")
+    user: str = Field(description="Role that writes.")
+    password: SecretRef | None = Field(default=None, description="Reference to its password.")
+    schema_name: Name | None = Field(
+        default=None, alias="schema", description="Schema of the tables; made if missing. Default: the client."
+    )
+    sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        default="prefer", description="How far to trust the network, as in libpq."
+    )
+    connect_timeout_s: int = Field(default=10, ge=1, description="Longest wait for a connection, seconds.")
+    retry_s_max: int = Field(
+        default=60, ge=0, description="How long to retry an outage before the job restarts, seconds."
     )
 
 
-def _refuse_exactly_once(value: Any) -> Any:
-    if value == "exactly-once":
-        raise PydanticCustomError(
-            "guarantee",
-            "expected at-least-once: this release does not give exactly-once; a postgres sink merges by key, "
-            "so that a repeated row changes nothing",
-        )
-    return value
+class FilesSink(_Model):
+    """Write every change as a line or row of files, one folder an entity."""
+
+    type: Literal["files"]
+    path: str = Field(description="Folder of the files, relative to the config's folder.")
+    format: Literal["jsonl", "parquet"] = Field(default="jsonl", description="Form of the files.")
+    compression: Literal["none", "gzip", "zstd"] = Field(
+        default="none", description="Compression of JSON lines; Parquet compresses by itself."
+    )
 
 
-class Delivery(ConfigModel):
-    """Say what the job promises its sinks, and how often it makes durable what it did."""
+SinkModel = Annotated[PostgresSink | FilesSink, Field(discriminator="type")]
 
-    guarantee: Annotated[Literal["at-least-once"], BeforeValidator(_refuse_exactly_once)] = Field(
-        default="at-least-once", description="Nothing is lost; after a failure rows may be written again."
+
+class DeadLetters(_Model):
+    """Say where records go that cannot be delivered."""
+
+    sink: str | None = Field(default=None, description="Name of a sink. Default: the first one.")
+
+
+class Delivery(_Model):
+    """Say how surely and how soon rows arrive."""
+
+    guarantee: Literal["at-least-once"] = Field(
+        default="at-least-once",
+        description="at-least-once: nothing is lost; after a failure some rows are written again, by key.",
     )
     checkpoint_interval_ms: int = Field(
-        default=1000, ge=100, le=3_600_000, description="Time between two checkpoints, milliseconds."
+        default=1000, ge=100, le=3_600_000, description="Time between checkpoints, milliseconds."
     )
 
 
-class FlinkJob(ConfigModel):
-    """Size the client's Flink job."""
+class Flink(_Model):
+    """Say how the job runs on Flink."""
 
-    rest_url: Interpolated = Field(
-        default="${TILLSTREAM_FLINK:-http://127.0.0.1:8081}",
-        validate_default=True,
-        description="Address of the cluster's REST interface.",
+    rest_url: str = Field(
+        default="${TILLSTREAM_FLINK:-http://127.0.0.1:8081}", description="The cluster's REST address."
     )
-    parallelism: int = Field(default=1, ge=1, le=1024, description="Parallel subtasks of each stage.")
+    parallelism: int = Field(default=1, ge=1, le=128, description="Subtasks of each stage.")
     max_parallelism: int = Field(
-        default=128,
-        ge=1,
-        le=32_768,
-        description="Highest parallelism that the job's state can ever be restored at; fixed for its life.",
+        default=128, ge=1, le=32768, description="Key groups; bounds parallelism, and is fixed while state lives."
     )
     shards: int = Field(
-        default=16,
-        ge=1,
-        le=4096,
-        description="Units that keys are spread over; at least the parallelism. Fixed for the job's life.",
+        default=16, ge=1, le=1024, description="Parts of the key space; fixed while state lives."
     )
     memory_mb_max: int | None = Field(
-        default=None, ge=256, description="Limit of a Python worker process, megabytes. Default: no limit."
+        default=None, ge=256, description="Limit of the Python process's data, mebibytes; none by default."
     )
-    state_cache_mb: int = Field(
-        default=64, ge=0, description="State that a Python worker keeps in memory, megabytes."
-    )
+    state_cache_mb: int = Field(default=64, ge=1, description="State kept in the Python process, mebibytes.")
 
 
-class ClientConfig(ConfigModel):
-    """Describe all of one client's job."""
+class ClientConfig(_Model):
+    """Describe one client whole."""
 
-    version: Literal[1] = Field(default=1, description="Version of this file's form.")
-    client: ClientName = Field(
-        description="Name of the client: lower-case letters, digits and underscores; names its job, its "
-        "consumer group and its schema.",
-        examples=["acme"],
-    )
-    source: Source = Field(description="Where change events come from: exactly one of `kafka` and `files`.")
-    entities: dict[EntityName, Entity] = Field(
-        min_length=1,
-        description="Streams of rows, by name; the name is the table's or the folder's in a sink.",
-    )
-    sinks: dict[SinkName, Sink] = Field(min_length=1, description="Where rows go, by name.")
-    dead_letters: DeadLetters = Field(
-        default=DeadLetters(), description="Where records go that cannot be processed."
-    )
-    delivery: Delivery = Field(default=Delivery(), description="What the job promises its sinks.")
-    flink: FlinkJob = Field(default_factory=FlinkJob, description="Size of the client's Flink job.")
+    version: Literal[1] = Field(default=1, description="Version of this format.")
+    client: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")] = Field(description="The client's name.")
+    source: Source = Field(description="Where change events come from.")
+    entities: dict[Name, Entity] = Field(min_length=1, description="What they are, by the entity's name.")
+    sinks: dict[Name, SinkModel] = Field(min_length=1, description="Where rows go, by the sink's name.")
+    dead_letters: DeadLetters = Field(default=DeadLetters(), description="Where records go that do not fit.")
+    delivery: Delivery = Field(default=Delivery(), description="How surely and how soon.")
+    flink: Flink = Field(default=Flink(), description="How the job runs on Flink.")
 
     @property
     def kafka(self) -> KafkaSource:
-        """Return the Kafka source.
-
-        Raises:
-            ConfigError: if the client reads files.
-        """
+        """Return the Kafka source; asking a files client for it is a bug."""
         if self.source.kafka is None:
-            raise ConfigError(f"client {self.client}: source: found files, expected kafka")
+            raise TypeError(f"{self.client} does not read from Kafka")
         return self.source.kafka
 
     @property
     def group_id(self) -> str:
-        """Return the consumer group that lag tools look at."""
+        """Return the consumer group in which offsets are published."""
         return self.kafka.group_id or f"tillstream-{self.client}"
 
     @property
     def dead_letter_sink(self) -> str:
-        """Return the name of the sink that gets dead letters."""
+        """Return the name of the sink that takes dead letters."""
         return self.dead_letters.sink or next(iter(self.sinks))

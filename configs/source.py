@@ -1,0 +1,140 @@
+"""Describe where a client's change events come from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import glob
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from tillstream.configs.secrets import SecretRef
+from tillstream.pipelines.errors import ConfigError
+
+__all__ = ["FilesSource", "KafkaSource", "Source", "StartAt"]
+
+
+class StartAt(BaseModel):
+    """Say where reading starts: at a time, or at explicit offsets; exactly one of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    timestamp: AwareDatetime | None = Field(
+        default=None, description="First record at or after this instant, by the records' own timestamps."
+    )
+    offsets: dict[str, dict[int, int]] | None = Field(
+        default=None,
+        description="Topic to partition to offset; a partition that is not named starts at its first record.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.timestamp is None) == (self.offsets is None):
+            raise ValueError("expected exactly one of 'timestamp' and 'offsets'")
+        return self
+
+    @property
+    def timestamp_ms(self) -> int | None:
+        """Return the start's time in milliseconds since 1970 UTC, or None for explicit offsets."""
+        return None if self.timestamp is None else int(self.timestamp.timestamp() * 1000)
+
+
+class KafkaSource(BaseModel):
+    """Read Debezium's topics from a Kafka cluster."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bootstrap_servers: str = Field(description="Brokers to ask first: host:port, several with commas.")
+    topics: list[str] | None = Field(
+        default=None,
+        description=(
+            "Topics to read; one that starts with ^ is a regular expression. Default: the entities' topics. "
+            "Events of a topic that no entity names become dead letters."
+        ),
+    )
+    start: Literal["earliest", "latest"] | StartAt = Field(
+        default="earliest",
+        description="Where a job without a checkpoint starts: earliest, latest, {timestamp: ...} or {offsets: ...}.",
+    )
+    poll_interval_ms: int = Field(default=50, ge=5, le=60_000, description="Time between polls, milliseconds.")
+    poll_records_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Most records of a poll.")
+    rate_limit_per_s: int | None = Field(
+        default=None, ge=1, description="Most records read a second by the whole job; none by default."
+    )
+    discovery_interval_s: int = Field(
+        default=10, ge=1, description="Time between looks for new topics and partitions, seconds."
+    )
+    group_id: str | None = Field(
+        default=None,
+        description=(
+            "Consumer group in which offsets are published for lag tools; they are never read back. "
+            "Default: tillstream-<client>."
+        ),
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="How to talk to the brokers."
+    )
+    ssl_ca_file: Path | None = Field(default=None, description="Certificates to trust, PEM.")
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="How to log in, for the SASL protocols."
+    )
+    sasl_username: str | None = Field(default=None, description="Who logs in.")
+    sasl_password: SecretRef | None = Field(default=None, description="Reference to the password.")
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> Self:
+        given = [self.sasl_mechanism, self.sasl_username, self.sasl_password]
+        if self.security_protocol.startswith("SASL"):
+            if None in given:
+                raise ValueError("a SASL protocol needs sasl_mechanism, sasl_username and sasl_password")
+        elif given != [None, None, None]:
+            raise ValueError("sasl_* are for the SASL protocols: set security_protocol")
+        return self
+
+    def starting_at(self, now: dt.datetime) -> KafkaSource:
+        """Return the source with `latest` fixed to an instant, so that restarts agree on it."""
+        if self.start != "latest":
+            return self
+        return self.model_copy(update={"start": StartAt(timestamp=now)})
+
+
+class FilesSource(BaseModel):
+    """Read files of Debezium JSON lines, plain, .gz or .zst, once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    paths: list[str] = Field(
+        min_length=1,
+        description="Files, * and ** allowed, relative to the config's folder; read in order of their names.",
+    )
+
+    def expand(self) -> list[Path]:
+        """Return the files that the paths match, in order.
+
+        Raises:
+            ConfigError: if a path matches none.
+        """
+        found: list[Path] = []
+        for pattern in self.paths:
+            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
+            if not matches:
+                raise ConfigError(f"source.files.paths: found no file that matches {pattern}")
+            found += [match for match in matches if match not in found]
+        return found
+
+
+class Source(BaseModel):
+    """Name the source; exactly one kind."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kafka: KafkaSource | None = Field(default=None, description="Change events from Kafka, without end.")
+    files: FilesSource | None = Field(default=None, description="Change events from files, a bounded set.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.kafka is None) == (self.files is None):
+            raise ValueError("expected exactly one of 'kafka' and 'files'")
+        return self
