@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -67,8 +68,7 @@ class Simulator:
         connection: to the retail database, in autocommit mode; used by nobody else meanwhile.
         seed: of the traffic.
         clock: monotonic seconds.
-        sleep: waits for some seconds; an `Event.wait` makes it end early.
-        stopped: asked between two batches; true ends the run.
+        sleep: waits for some seconds.
     """
 
     def __init__(
@@ -78,14 +78,13 @@ class Simulator:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
-        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connection = connection
         self._traffic = Traffic(seed)
         self._transactions = self._traffic.transactions()
         self._clock = clock
         self._sleep = sleep
-        self._stopped = stopped
+        self._stopped = threading.Event()
         self.committed = Committed()
         # The planner expects a hundred rows of each JSON array and would read whole tables for three:
         # nested loops over the primary keys double the rate that one session reaches.
@@ -105,7 +104,7 @@ class Simulator:
         """
         began = self._clock()
         done = 0
-        while not self._stopped():
+        while not self._stopped.is_set():
             elapsed_s = self._clock() - began
             due = pace.events_due(elapsed_s) - done
             if due > 0:
@@ -122,6 +121,10 @@ class Simulator:
             if elapsed_s > pace.duration_s:
                 break
         return self.committed
+
+    def stop(self) -> None:
+        """End a run, from another thread, before its next batch."""
+        self._stopped.set()
 
     def _count_from(self, now: datetime) -> None:
         if self.committed.first_at is None:

@@ -39,9 +39,9 @@ class FakeConnection:
         self.now_s += seconds
 
 
-def simulator_on(connection: Any, **options: Any) -> Simulator:
+def simulator_on(connection: Any) -> Simulator:
     """Return a simulator on a fake connection and its clock."""
-    simulator = Simulator(connection, 1, clock=lambda: connection.now_s, sleep=connection.sleep, **options)
+    simulator = Simulator(connection, 1, clock=lambda: connection.now_s, sleep=connection.sleep)
     simulator.fill()
     connection.now_s = 0.0
     connection.commits_at.clear()
@@ -78,6 +78,13 @@ def test_slow_database_gets_fewer_events_not_a_longer_run() -> None:
 def test_stop_ends_the_run() -> None:
     """A run that is told to stop does so before its next batch."""
     connection = FakeConnection()
-    simulator = simulator_on(connection, stopped=lambda: connection.now_s >= 1)
+    simulator = simulator_on(connection)
+
+    def sleep(seconds: float) -> None:
+        connection.sleep(seconds)
+        if connection.now_s >= 1:
+            simulator.stop()
+
+    simulator._sleep = sleep
     simulator.run(Pace(rate_per_s=200, duration_s=10))
     assert connection.now_s == pytest.approx(1, abs=0.1)

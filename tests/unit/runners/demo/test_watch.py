@@ -12,7 +12,6 @@ from rich.console import Console
 from tillstream.pipelines.errors import StackError
 from tillstream.runners.demo.display import Display
 from tillstream.runners.demo.latency import Latencies
-from tillstream.runners.demo.schema import TABLES
 from tillstream.runners.demo.simulator import Committed
 from tillstream.runners.demo.watch import Patience, Watch
 
