@@ -1,0 +1,1 @@
+"""Meet the outside: sources, codecs and sinks, one file each."""

@@ -8,7 +8,7 @@ that each is decoded once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any, ClassVar, TypeAlias
 
@@ -35,6 +35,7 @@ Row: TypeAlias = Mapping[str, Any]
 Position: TypeAlias = tuple[int | str, ...]
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
 
 
 class Operation(str, Enum):
@@ -212,23 +213,21 @@ class ChangeBatch(_Framed, frozen=True, array_like=True):
     key_columns: tuple[str, ...]
     records: tuple[ChangeRecord, ...]
 
-    def events(self) -> Iterator[ChangeEvent]:
-        """Yield each change with its rows decoded; raises ValueError where a row is not JSON."""
-        loads = msgspec.json.decode
-        for record in self.records:
-            yield ChangeEvent(
-                self.client,
-                self.entity,
-                record.operation,
-                dict(zip(self.key_columns, record.key, strict=True)),
-                None if record.before is None else loads(record.before),
-                None if record.after is None else loads(record.after),
-                record.position,
-                record.source_time_us,
-                self.topic,
-                self.partition,
-                record.offset,
-            )
+    def event(self, record: ChangeRecord) -> ChangeEvent:
+        """Return one of the changes with its rows decoded; raises ValueError where a row is not JSON."""
+        return ChangeEvent(
+            self.client,
+            self.entity,
+            record.operation,
+            dict(zip(self.key_columns, record.key, strict=True)),
+            None if record.before is None else _decode_json(record.before),
+            None if record.after is None else _decode_json(record.after),
+            record.position,
+            record.source_time_us,
+            self.topic,
+            self.partition,
+            record.offset,
+        )
 
 
 class MutationRecord(msgspec.Struct, frozen=True, array_like=True):

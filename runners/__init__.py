@@ -1,0 +1,1 @@
+"""Run a client's pipeline: on Flink, in this process, and on a local stack of real parts."""

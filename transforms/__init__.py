@@ -1,0 +1,1 @@
+"""Change what flows: contracts, the transform registry, clients' DoFns."""

@@ -1,0 +1,1 @@
+"""Decode change events from the bytes that connectors write."""

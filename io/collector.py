@@ -1,0 +1,132 @@
+"""Collect decoded changes into one batch a shard, and what cannot be decoded into dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from apache_beam.pvalue import TaggedOutput
+
+from tillstream.configs import ClientConfig
+from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
+from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch
+from tillstream.pipelines.sharding import shard_key
+
+__all__ = ["DEAD_LETTERS", "ChangeCollector"]
+
+DEAD_LETTERS = "dead_letters"
+
+
+class ChangeCollector:
+    """Gather the changes of one poll, then give them out as frames.
+
+    Args:
+        config: the client's; its entities tell the codecs, keys and shards.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._client = config.client
+        self._flink = config.flink
+        self._entities: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
+        self._codecs: dict[str, DebeziumJsonCodec] = {}
+        for name, entity in config.entities.items():
+            self._entities[entity.topic] = name
+            self._keys[name] = tuple(entity.key)
+            self._codecs[name] = DebeziumJsonCodec(name, self._keys[name], config.flink.shards)
+        self._found: dict[tuple[str, str, int, int], list[ChangeRecord]] = {}
+        self._letters: list[DeadLetter] = []
+
+    def add(self, topic: str, partition: int, messages: list[Any]) -> None:
+        """Decode the messages of one poll of one topic-partition; tombstones carry no change.
+
+        Args:
+            topic: where they were read from.
+            partition: of that topic.
+            messages: confluent_kafka Messages in the order of their offsets.
+        """
+        entity = self._entities.get(topic)
+        if entity is None:
+            for message in messages:
+                place = (topic, partition, message.offset())
+                self._refuse(None, place, message.key(), message.value(), _unknown(topic))
+            return
+        decode = self._codecs[entity].decode
+        shards: dict[int, list[ChangeRecord]] = {}
+        for message in messages:
+            value = message.value()
+            if value is None:
+                continue
+            try:
+                shard, record = decode(message.key(), value, message.offset())
+            except RecordError as error:
+                self._refuse(entity, (topic, partition, message.offset()), message.key(), value, error)
+            else:
+                records = shards.get(shard)
+                if records is None:
+                    shards[shard] = [record]
+                else:
+                    records.append(record)
+        for shard, records in shards.items():
+            self._found[entity, topic, partition, shard] = records
+
+    def add_line(self, path: str, number: int, line: bytes) -> None:
+        """Decode one line of a file; its entity is told by the topic that Debezium would have used."""
+        if not line:
+            return
+        entity = None
+        try:
+            topic = topic_of(line)
+            entity = self._entities.get(topic)
+            if entity is None:
+                self._refuse(None, (path, 0, number), None, line, _unknown(topic))
+                return
+            shard, record = self._codecs[entity].decode(None, line, number)
+        except RecordError as error:
+            self._refuse(entity, (path, 0, number), None, line, error)
+        else:
+            self._found.setdefault((entity, path, 0, shard), []).append(record)
+
+    def refuse_file(self, path: str, line: int, error: RecordError) -> None:
+        """Keep a dead letter for a file whose rest cannot be read."""
+        self._refuse(None, (path, 0, line), None, None, error)
+
+    def flush(self) -> Iterator[tuple[bytes, bytes] | TaggedOutput]:
+        """Yield (shard key, ChangeBatch frame) for each shard, then the dead letters, and forget them."""
+        found, self._found = self._found, {}
+        letters, self._letters = self._letters, []
+        for (entity, topic, partition, shard), records in found.items():
+            batch = ChangeBatch(
+                self._client, entity, shard, topic, partition, self._keys[entity], tuple(records)
+            )
+            yield shard_key(shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
+        if letters:
+            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
+
+    def _refuse(
+        self,
+        entity: str | None,
+        place: tuple[str, int, int],
+        key: bytes | None,
+        payload: bytes | None,
+        error: RecordError,
+    ) -> None:
+        self._letters.append(
+            DeadLetter(
+                client=self._client,
+                entity=entity,
+                step="read",
+                reason=error.reason,
+                detail=error.detail,
+                topic=place[0],
+                partition=place[1],
+                offset=place[2],
+                key=key,
+                payload=payload,
+            )
+        )
+
+
+def _unknown(topic: str) -> RecordError:
+    return RecordError("unknown_topic", f"found topic {topic}, expected one that an entity names")

@@ -1,0 +1,1 @@
+"""Read change events from where connectors put them."""

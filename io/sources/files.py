@@ -1,0 +1,48 @@
+"""Read Debezium JSON lines from plain, gzip and Zstandard files."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, cast
+
+from tillstream.pipelines.errors import RecordError
+
+__all__ = ["read_lines"]
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield a file's lines without their ends; `.gz` and `.zst` are decompressed as they are read.
+
+    Delivery guarantees:
+        Lines come in the file's order, each once a call; a repeated call repeats them.
+
+    Raises:
+        RecordError: `unreadable_file`, after the lines that could still be read.
+    """
+    zstd_error: type[Exception] = OSError
+    if path.suffix == ".zst":
+        import zstandard
+
+        zstd_error = zstandard.ZstdError
+    try:
+        with _open(path) as lines:
+            for line in lines:
+                yield line.rstrip(b"\r\n")
+    except (OSError, EOFError, zlib.error, zstd_error) as error:
+        raise RecordError(
+            "unreadable_file", f"found {error} in {path}, expected a whole file; replace it and run again"
+        ) from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    if path.suffix == ".gz":
+        return cast("IO[bytes]", gzip.open(path, "rb"))
+    if path.suffix == ".zst":
+        import zstandard
+
+        return cast("IO[bytes]", BufferedReader(zstandard.open(path, "rb")))
+    return path.open("rb")

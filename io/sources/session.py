@@ -1,0 +1,105 @@
+"""Share one Kafka reader among the stages of a client's job in one worker process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, ClassVar
+
+from tillstream.io.sources.kafka import KafkaReader, Partition
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from tillstream.configs import ClientConfig
+
+__all__ = ["KafkaSession", "RateLimiter"]
+
+
+class RateLimiter:
+    """Grant records at a steady rate, with at most one second's worth saved up.
+
+    Args:
+        per_s: records a second.
+    """
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._saved = 0.0
+        self._seen_s = time.monotonic()
+        self._lock = threading.Lock()
+
+    def available(self) -> int:
+        """Return how many records may be read now."""
+        with self._lock:
+            now_s = time.monotonic()
+            self._saved = min(self._per_s, self._saved + (now_s - self._seen_s) * self._per_s)
+            self._seen_s = now_s
+            return int(self._saved)
+
+    def spend(self, records: int) -> None:
+        """Take records off what is saved up."""
+        with self._lock:
+            self._saved -= records
+
+
+class KafkaSession:
+    """Hold the reader, the start position and the rate of one client in one process.
+
+    Args:
+        config: the client's; its source is Kafka.
+    """
+
+    _open: ClassVar[dict[str, tuple[KafkaSession, int]]] = {}
+    _open_lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._source = config.kafka
+        self.reader = KafkaReader(self._source, config.client, config.group_id)
+        rate = self._source.rate_limit_per_s
+        self._limiter = None if rate is None else RateLimiter(rate / config.flink.parallelism)
+
+    @classmethod
+    def acquire(cls, config: ClientConfig) -> KafkaSession:
+        """Return the process's session for this client, opening it at the first call."""
+        with cls._open_lock:
+            session, users = cls._open.get(config.client) or (cls(config), 0)
+            cls._open[config.client] = (session, users + 1)
+            return session
+
+    @classmethod
+    def release(cls, config: ClientConfig) -> None:
+        """Give a session back; the last one closes it."""
+        with cls._open_lock:
+            session, users = cls._open.pop(config.client)
+            if users > 1:
+                cls._open[config.client] = (session, users - 1)
+                return
+        session.reader.close()
+
+    def start_offset(self, topic: str, partition: int) -> int | None:
+        """Return where reading a partition starts that no checkpoint knows; None when it cannot be told yet.
+
+        A partition that `start.offsets` does not name starts at its first record, and so does one that
+        appears after a start by time, because all its records are younger.
+        """
+        start = self._source.start
+        if start == "earliest":
+            return self.reader.offset_for((topic, partition), None)
+        if start == "latest":
+            raise AssertionError  # the launcher turns `latest` into a time, so that restarts agree on it
+        if start.offsets is not None:
+            explicit = start.offsets.get(topic, {}).get(partition)
+            return self.reader.offset_for((topic, partition), None) if explicit is None else explicit
+        return self.reader.offset_for((topic, partition), start.timestamp_ms)
+
+    def take(self, partition: Partition, offset: int) -> list[Message]:
+        """Return the next messages without waiting, within the client's rate."""
+        if self._limiter is None:
+            return self.reader.take(partition, offset, 0.0)
+        allowed = self._limiter.available()
+        if allowed <= 0:
+            return []
+        messages = self.reader.take(partition, offset, 0.0, allowed)
+        self._limiter.spend(len(messages))
+        return messages

@@ -1,0 +1,70 @@
+"""Put the stages together: the one pipeline that every client runs."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+from apache_beam.io.flink.flink_streaming_impulse_source import FlinkStreamingImpulseSource
+
+from tillstream.configs import ClientConfig
+from tillstream.io.collector import DEAD_LETTERS
+from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
+from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations
+from tillstream.transforms.transform_changes import TransformChanges
+
+__all__ = ["build"]
+
+_Keyed = tuple[bytes, bytes]
+
+
+def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> None:
+    """Add a client's stages to a pipeline.
+
+    The labels are part of every savepoint: renaming one loses the state behind it.
+
+    Args:
+        pipeline: an empty pipeline.
+        config: the client's.
+        bounded: read what is there and end, instead of reading on.
+    """
+    main = "batches"
+    read = _read_bounded(pipeline, config, main) if bounded else _read_changes(pipeline, config, main)
+    transformed = read[main] | "TransformChanges" >> beam.ParDo(TransformChanges(config)).with_outputs(
+        DEAD_LETTERS, main=main
+    )
+    _type(transformed, main)
+    written = transformed[main] | "WriteSinks" >> beam.ParDo(WriteMutations(config)).with_outputs(
+        DEAD_LETTERS, main=main
+    )
+    written[DEAD_LETTERS].element_type = bytes
+    (
+        (read[DEAD_LETTERS], transformed[DEAD_LETTERS], written[DEAD_LETTERS])
+        | "CollectDeadLetters" >> beam.Flatten()
+        | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config))
+    )
+
+
+def _read_changes(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> beam.pvalue.DoOutputsTuple:
+    read = (
+        pipeline
+        | "Clock" >> FlinkStreamingImpulseSource().set_interval_ms(config.kafka.poll_interval_ms)
+        | "Ticks" >> beam.ParDo(Ticks(config)).with_output_types(_Keyed)
+        | "ReadChanges" >> beam.ParDo(ReadChanges(config)).with_outputs(DEAD_LETTERS, main=main)
+    )
+    return _type(read, main)
+
+
+def _read_bounded(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> beam.pvalue.DoOutputsTuple:
+    read = (
+        pipeline
+        | "Start" >> beam.Impulse()
+        | "ReadBounded" >> beam.ParDo(ReadBounded(config)).with_outputs(DEAD_LETTERS, main=main)
+    )
+    return _type(read, main)
+
+
+def _type(outputs: beam.pvalue.DoOutputsTuple, main: str) -> beam.pvalue.DoOutputsTuple:
+    # Python has no other way to give the outputs of one ParDo different types, and without them
+    # Beam would pickle every element.
+    outputs[main].element_type = _Keyed
+    outputs[DEAD_LETTERS].element_type = bytes
+    return outputs

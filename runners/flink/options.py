@@ -1,0 +1,57 @@
+"""Choose the Beam and Flink options of a client's job."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import MissingToolError
+from tillstream.runners.harness import MEMORY_VARIABLE
+
+__all__ = ["harness_environment", "job_options"]
+
+_BUNDLE_MS_MAX = 50
+# Bundles end by time: an element is a whole batch, so a count says little.
+_BUNDLE_ELEMENTS_MAX = 100_000
+
+
+def harness_environment(config: ClientConfig) -> dict[str, Any]:
+    """Return the configuration of Beam's process environment: the command that starts a harness.
+
+    Raises:
+        MissingToolError: if the harness is not installed beside this interpreter nor on the path.
+    """
+    beside = Path(sys.executable).with_name("tillstream-harness")
+    command = str(beside) if beside.exists() else shutil.which("tillstream-harness")
+    if command is None:
+        raise MissingToolError(
+            "tillstream-harness is not installed: pip install 'tillstream[kafka,postgres]'"
+        )
+    limit = config.flink.memory_mb_max
+    return {"command": command, "env": {} if limit is None else {MEMORY_VARIABLE: str(limit)}}
+
+
+def job_options(config: ClientConfig, *, streaming: bool) -> dict[str, Any]:
+    """Return the job's options by Beam's names; the cluster decides parallelism and restart at launch."""
+    interval_ms = config.delivery.checkpoint_interval_ms
+    return {
+        "job_name": config.client,
+        "app_name": config.client,
+        "streaming": streaming,
+        "max_parallelism": config.flink.max_parallelism,
+        "max_bundle_size": _BUNDLE_ELEMENTS_MAX,
+        # Beam spells it so.
+        "max_bundle_time_mills": _BUNDLE_MS_MAX,
+        "max_cache_memory_usage_mb": config.flink.state_cache_mb,
+        # Flink's own setting alone would leave the runner thinking that there are no checkpoints.
+        "checkpointing_interval": interval_ms if streaming else -1,
+        # Without it a bundle's results wait a whole interval.
+        "finish_bundle_before_checkpointing": True,
+        "externalized_checkpoints_enabled": True,
+        "retain_externalized_checkpoints_on_cancellation": True,
+        "environment_type": "PROCESS",
+        "experiments": ["beam_fn_api"],
+    }

@@ -1,0 +1,126 @@
+"""Talk to a Flink cluster's REST interface (Flink documentation, "REST API", v1)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tillstream.pipelines.errors import TillstreamError, UnavailableError
+
+__all__ = ["FlinkRest", "JobFailedError"]
+
+_TIMEOUT_S = 30.0
+_POLL_INTERVAL_S = 0.1
+ENDED = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
+
+
+class JobFailedError(TillstreamError):
+    """Say why Flink ended a job, in the words of its root cause."""
+
+
+class FlinkRest:
+    """Call one cluster.
+
+    Args:
+        url: of its REST interface, such as http://127.0.0.1:8081.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._session = requests.Session()
+
+    def overview(self) -> dict[str, Any]:
+        """Return the cluster's slots and version."""
+        return self._call("GET", "/overview")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return an overview of every job that the cluster remembers."""
+        found: list[dict[str, Any]] = self._call("GET", "/jobs/overview")["jobs"]
+        return found
+
+    def running(self, name: str) -> list[str]:
+        """Return the ids of the jobs of a name that have not ended."""
+        return [job["jid"] for job in self.jobs() if job["name"] == name and job["state"] not in ENDED]
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """Return a job's state and vertices."""
+        return self._call("GET", f"/jobs/{job_id}")
+
+    def root_cause(self, job_id: str) -> str:
+        """Return the newest failure of a job, or an empty string."""
+        history = self._call("GET", f"/jobs/{job_id}/exceptions")
+        return str(history.get("root-exception") or "")
+
+    def checkpoints(self, job_id: str) -> dict[str, Any]:
+        """Return the counts and the newest of a job's checkpoints."""
+        return self._call("GET", f"/jobs/{job_id}/checkpoints")
+
+    def upload(self, jar: Path) -> str:
+        """Upload a jar and return its id."""
+        with jar.open("rb") as content:
+            files = {"jarfile": (jar.name, content, "application/java-archive")}
+            answer = self._call("POST", "/jars/upload", files=files)
+        return str(answer["filename"]).rsplit("/", 1)[-1]
+
+    def run(self, jar_id: str, *, entry_class: str, parallelism: int, savepoint: str | None = None) -> str:
+        """Run an uploaded jar and return the job's id."""
+        body: dict[str, Any] = {"entryClass": entry_class, "parallelism": parallelism}
+        if savepoint is not None:
+            body["savepointPath"] = savepoint
+        return str(self._call("POST", f"/jars/{jar_id}/run", json=body)["jobid"])
+
+    def delete_jar(self, jar_id: str) -> None:
+        """Delete an uploaded jar."""
+        self._call("DELETE", f"/jars/{jar_id}")
+
+    def cancel(self, job_id: str, deadline_s: float = 60.0) -> None:
+        """Cancel a job and wait until it has ended."""
+        self._call("PATCH", f"/jobs/{job_id}?mode=cancel")
+        self.wait(job_id, ENDED, deadline_s)
+
+    def wait(self, job_id: str, states: frozenset[str], deadline_s: float) -> str:
+        """Wait until a job is in one of some states, and return it.
+
+        Raises:
+            JobFailedError: if it ends in another state.
+            UnavailableError: if it takes longer than the deadline.
+        """
+        end_s = time.monotonic() + deadline_s
+        while True:
+            state = str(self.job(job_id)["state"])
+            if state in states:
+                return state
+            if state in ENDED:
+                raise JobFailedError(f"job {job_id} ended as {state}: {self.root_cause(job_id)[:4000]}")
+            if time.monotonic() > end_s:
+                raise UnavailableError(
+                    f"job {job_id} is {state} after {deadline_s:.0f} s, expected {' or '.join(sorted(states))}: "
+                    f"look at {self.url}/#/job/{job_id}/exceptions"
+                )
+            time.sleep(_POLL_INTERVAL_S)
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            answer = self._session.request(method, self.url + path, timeout=_TIMEOUT_S, **arguments)
+        except requests.RequestException as error:
+            raise UnavailableError(
+                f"Flink at {self.url} does not answer ({type(error).__name__}): "
+                "check the address, or start the local stack with 'tillstream up'"
+            ) from error
+        if not answer.ok:
+            raise UnavailableError(f"Flink at {self.url} refused {method} {path}: {_reason(answer)}")
+        body: dict[str, Any] = answer.json() if answer.content else {}
+        return body
+
+
+def _reason(answer: requests.Response) -> str:
+    try:
+        errors = answer.json().get("errors", [])
+    except ValueError:
+        return answer.text[:2000]
+    # Flink repeats the sentence in front of the whole stack; the causes say what happened.
+    lines = [line for error in errors for line in str(error).splitlines() if not line.startswith("\tat ")]
+    return "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))[:2000]

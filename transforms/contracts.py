@@ -1,0 +1,176 @@
+"""Check rows against an entity's contract, in one pass of compiled code.
+
+A contract becomes a msgspec Struct: decoding a row from JSON and checking its columns is then a single
+C call. What comes out is the row's wire form (see MutationBatch), a tuple in the contract's order.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from tillstream.configs import Column
+from tillstream.pipelines.errors import RecordError
+
+__all__ = ["UNAVAILABLE_VALUE", "CompiledContract", "Values"]
+
+Values = tuple[Any, ...]
+
+# What Debezium sends for a large column that an update did not touch (Debezium docs, Postgres
+# connector, "Toasted values"); bytes columns carry it in base64.
+UNAVAILABLE_VALUE = b"__debezium_unavailable_value"
+_UNAVAILABLE_BASE64 = b"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ"
+
+_NON_FINITE = Literal["NaN", "Infinity", "-Infinity"]
+
+
+def _integer(bits: int) -> Any:
+    bound = 1 << (bits - 1)
+    return Annotated[int, msgspec.Meta(ge=-bound, le=bound - 1)]
+
+
+_TYPES: dict[str, Any] = {
+    "bool": bool,
+    "int16": _integer(16),
+    "int32": _integer(32),
+    "int64": _integer(64),
+    "float32": float | _NON_FINITE,
+    "float64": float | _NON_FINITE,
+    "decimal": Decimal,
+    "string": str,
+    "bytes": bytes,
+    "date": dt.date,
+    "time": dt.time,
+    "timestamp": dt.datetime,
+    "timestamptz": dt.datetime,
+    "uuid": uuid.UUID,
+    "json": Any,
+}
+
+
+def _to_instant(value: dt.datetime) -> dt.datetime:
+    if value.tzinfo is None:
+        raise RecordError("contract", f"found {value.isoformat()}, expected an instant with its zone")
+    return value.astimezone(dt.timezone.utc)
+
+
+def _to_local(value: dt.datetime) -> str:
+    # Debezium marks timestamps without zone as UTC; the digits are the column's own.
+    return value.replace(tzinfo=None).isoformat()
+
+
+def _to_json_text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+_TO_WIRE: dict[str, Callable[[Any], Any]] = {
+    "float32": float,
+    "float64": float,
+    "decimal": str,
+    "date": dt.date.isoformat,
+    "time": dt.time.isoformat,
+    "timestamp": _to_local,
+    "timestamptz": _to_instant,
+    "uuid": str,
+    "json": _to_json_text,
+}
+
+
+class CompiledContract:
+    """Decode and check rows of one entity.
+
+    Args:
+        entity: the entity's name, for error messages.
+        columns: the contract's columns, in order.
+        key: names of the key's columns, in order.
+    """
+
+    def __init__(self, entity: str, columns: Sequence[Column], key: Sequence[str]) -> None:
+        self.entity = entity
+        self.columns = tuple(column.name for column in columns)
+        self.key_columns = tuple(key)
+        self._key_places = tuple(self.columns.index(name) for name in key)
+        by_name = {column.name: column for column in columns}
+        self._row = _compile(entity, columns)
+        self._key = _compile(f"{entity} key", [by_name[name] for name in key])
+        self._decode_json = msgspec.json.Decoder(self._row.struct).decode
+
+    def decode(self, row: bytes) -> Values:
+        """Return the wire form of a JSON row.
+
+        Raises:
+            RecordError: `contract` with the column and the rule it breaks; `unavailable_value` where
+                Debezium sent a placeholder in a column's place.
+        """
+        if UNAVAILABLE_VALUE in row or _UNAVAILABLE_BASE64 in row:
+            raise RecordError(
+                "unavailable_value",
+                "found Debezium's placeholder for an unchanged large column, expected its value: "
+                "set REPLICA IDENTITY FULL on the table",
+            )
+        try:
+            return self._row.wire(self._decode_json(row))
+        except msgspec.ValidationError as error:
+            raise RecordError("contract", str(error)) from error
+        except msgspec.DecodeError as error:
+            raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
+
+    def convert(self, row: Mapping[str, Any]) -> Values:
+        """Return the wire form of a row of Python values; raises RecordError as `decode` does."""
+        return self._row.convert(row)
+
+    def key_of(self, values: Values) -> Values:
+        """Return the key's part of a row's wire form."""
+        return tuple([values[place] for place in self._key_places])
+
+    def convert_key(self, key: Mapping[str, Any]) -> Values:
+        """Return the wire form of a key of Python or JSON values; raises RecordError."""
+        return self._key.convert(key)
+
+
+class _Compiled:
+    """Pair a Struct with the conversions that its columns need on the way to the wire."""
+
+    def __init__(
+        self, struct: type[msgspec.Struct], to_wire: Sequence[tuple[int, Callable[[Any], Any]]]
+    ) -> None:
+        self.struct = struct
+        self._to_wire = tuple(to_wire)
+
+    def wire(self, row: msgspec.Struct) -> Values:
+        values = msgspec.structs.astuple(row)
+        if not self._to_wire:
+            return values
+        changed = list(values)
+        for place, convert in self._to_wire:
+            value = changed[place]
+            if value is not None:
+                changed[place] = convert(value)
+        return tuple(changed)
+
+    def convert(self, row: Mapping[str, Any]) -> Values:
+        try:
+            return self.wire(msgspec.convert(row, self.struct))
+        except msgspec.ValidationError as error:
+            raise RecordError("contract", str(error)) from error
+
+
+def _compile(name: str, columns: Sequence[Column]) -> _Compiled:
+    # msgspec wants required fields first unless they are keyword-only, which keeps the order.
+    fields: list[Any] = []
+    for column in columns:
+        kind = _TYPES[column.kind]
+        if column.nullable:
+            fields.append((column.name, kind | None if kind is not Any else Any, None))
+        else:
+            fields.append((column.name, kind))
+    struct = msgspec.defstruct(f"Row_{abs(hash(name))}", fields, kw_only=True, gc=False)
+    return _Compiled(
+        struct,
+        [(i, _TO_WIRE[column.kind]) for i, column in enumerate(columns) if column.kind in _TO_WIRE],
+    )

@@ -1,0 +1,105 @@
+"""Pack mutations into one batch for each output entity and set of columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import ChangeBatch, Mutation, MutationBatch, MutationKind, MutationRecord
+from tillstream.transforms.contracts import CompiledContract, Values
+
+__all__ = ["MutationPacker", "Packed"]
+
+Packed: TypeAlias = tuple[str, tuple[str, ...], MutationRecord]
+
+
+class MutationPacker:
+    """Gather the mutations of one change batch in order, checked against their contracts.
+
+    Args:
+        contracts: of each entity; None where it has none, and then rows pass as they are.
+        keys: names of each entity's key columns.
+    """
+
+    def __init__(
+        self, contracts: Mapping[str, CompiledContract | None], keys: Mapping[str, tuple[str, ...]]
+    ) -> None:
+        self._contracts = contracts
+        self._keys = keys
+        self._groups: list[tuple[str, tuple[str, ...], list[MutationRecord]]] = []
+
+    def check(self, mutation: Mutation) -> Packed:
+        """Check one mutation; what comes back can be appended.
+
+        Raises:
+            RecordError: `contract`, `missing_key` or `unknown_entity`.
+        """
+        entity = mutation.entity
+        if entity not in self._keys:
+            raise RecordError(
+                "unknown_entity", f"found entity {entity!r}, expected one of {', '.join(self._keys)}"
+            )
+        columns: tuple[str, ...] = ()
+        values: Values | None = None
+        if mutation.kind is MutationKind.DELETE:
+            key = self._checked_key(entity, mutation.key)
+        else:
+            columns, key, values = self._checked_row(entity, mutation.row or {})
+        record = MutationRecord(
+            mutation.kind,
+            key,
+            values,
+            mutation.position,
+            mutation.source_time_us,
+            mutation.offset,
+            mutation.index,
+        )
+        return entity, columns, record
+
+    def append(self, entity: str, columns: tuple[str, ...], record: MutationRecord) -> None:
+        """Append a record that is checked already; deletes carry no columns and fit any batch."""
+        if self._groups:
+            last_entity, last_columns, records = self._groups[-1]
+            if last_entity == entity and (not columns or columns == last_columns):
+                records.append(record)
+                return
+        if not columns:
+            contract = self._contracts[entity]
+            columns = contract.columns if contract is not None else ()
+        self._groups.append((entity, columns, [record]))
+
+    def flush(self, batch: ChangeBatch) -> Iterator[MutationBatch]:
+        """Yield what was gathered, in order, as batches of the change batch's shard, and forget it."""
+        groups, self._groups = self._groups, []
+        for entity, columns, records in groups:
+            yield MutationBatch(
+                batch.client,
+                entity,
+                batch.shard,
+                batch.topic,
+                batch.partition,
+                columns,
+                self._keys[entity],
+                tuple(records),
+            )
+
+    def _checked_key(self, entity: str, key: Mapping[str, Any]) -> Values:
+        contract = self._contracts[entity]
+        if contract is not None:
+            return contract.convert_key(key)
+        return _plain_key(self._keys[entity], key)
+
+    def _checked_row(self, entity: str, row: Mapping[str, Any]) -> tuple[tuple[str, ...], Values, Values]:
+        contract = self._contracts[entity]
+        if contract is not None:
+            values = contract.convert(row)
+            return contract.columns, contract.key_of(values), values
+        return tuple(row), _plain_key(self._keys[entity], row), tuple(row.values())
+
+
+def _plain_key(columns: tuple[str, ...], row: Mapping[str, Any]) -> Values:
+    try:
+        return tuple([row[column] for column in columns])
+    except KeyError as error:
+        raise RecordError("missing_key", f"found no column {error}, expected the entity's key") from error

@@ -1,0 +1,207 @@
+"""Turn change batches into mutation batches: the client's DoFn, then the contract."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+from apache_beam.coders import VarIntCoder
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+
+from tillstream.configs import ClientConfig
+from tillstream.io.collector import DEAD_LETTERS
+from tillstream.pipelines.errors import RecordError, TransformError
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeEvent,
+    ChangeRecord,
+    DeadLetter,
+    DeadLetterBatch,
+    Mutation,
+    MutationKind,
+    MutationRecord,
+)
+from tillstream.transforms.clients import bundled_transforms
+from tillstream.transforms.contracts import CompiledContract, Values
+from tillstream.transforms.packing import MutationPacker
+
+__all__ = ["TransformChanges", "check_dofn"]
+
+_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def check_dofn(name: str, dofn: type[beam.DoFn]) -> None:
+    """Refuse a DoFn that needs more of Beam than the batch path gives it.
+
+    Raises:
+        TransformError: if `process` takes anything but the change event, such as state or timers.
+    """
+    parameters = list(inspect.signature(dofn.process).parameters.values())[1:]
+    extra = [parameter.name for parameter in parameters[1:]]
+    if not parameters or extra:
+        raise TransformError(
+            f"transform {name!r}: process takes {', '.join(extra) or 'nothing'}, expected the change event alone"
+        )
+
+
+class TransformChanges(beam.DoFn):
+    """Apply each entity's transform and contract to the changes of a shard.
+
+    Input: (shard key, ChangeBatch frame). Output: (shard key, MutationBatch frame) in the input's order, and
+    dead letters for changes that the transform or the contract refuses; the rest of a batch goes on.
+
+    Delivery guarantees:
+        Order within a shard, and so within a key, is kept. State is one counter a shard. What a DoFn
+        keeps outside of Beam's state is lost with its process.
+    """
+
+    # A stateful step is what keeps one shard with one subtask, in order.
+    BATCHES = ReadModifyWriteStateSpec("batches", VarIntCoder())
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+        self._failed = Metrics.counter("tillstream", "events_refused")
+
+    def setup(self) -> None:
+        """Compile the contracts and set up the client's DoFns."""
+        registry = bundled_transforms()
+        self._contracts: dict[str, CompiledContract | None] = {}
+        self._transforms: dict[str, beam.DoFn] = {}
+        for name, entity in self._config.entities.items():
+            columns = entity.columns()
+            self._contracts[name] = CompiledContract(name, columns, entity.key) if columns else None
+            if entity.transform is not None:
+                self._transforms[name] = registry.get(entity.transform)()
+                self._transforms[name].setup()
+        keys = {name: tuple(entity.key) for name, entity in self._config.entities.items()}
+        self._packer = MutationPacker(self._contracts, keys)
+
+    def start_bundle(self) -> None:
+        """Tell the client's DoFns."""
+        for dofn in self._transforms.values():
+            dofn.start_bundle()
+
+    def process(
+        self, element: tuple[bytes, bytes], batches: Any = beam.DoFn.StateParam(BATCHES)
+    ) -> Iterator[Any]:
+        """Transform one batch."""
+        shard_key, frame = element
+        batch = ChangeBatch.decode(frame)
+        dofn = self._transforms.get(batch.entity)
+        letters = self._pass(batch) if dofn is None else self._transform(batch, dofn)
+        for mutations in self._packer.flush(batch):
+            yield shard_key, mutations.encode()
+        if letters:
+            self._failed.inc(len(letters))
+            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
+        batches.write((batches.read() or 0) + 1)
+
+    def finish_bundle(self) -> None:
+        """Tell the client's DoFns."""
+        for dofn in self._transforms.values():
+            dofn.finish_bundle()
+
+    def teardown(self) -> None:
+        """Tell the client's DoFns."""
+        for dofn in self._transforms.values():
+            dofn.teardown()
+
+    def _transform(self, batch: ChangeBatch, dofn: beam.DoFn) -> list[DeadLetter]:
+        letters: list[DeadLetter] = []
+        name = self._config.entities[batch.entity].transform
+        for record in batch.records:
+            try:
+                # All of an event's mutations or none: half of them would be neither delivered nor lost.
+                for packed in [self._packer.check(each) for each in _mutations(dofn, batch.event(record))]:
+                    self._packer.append(*packed)
+            except RecordError as error:
+                letters.append(_letter(batch, record, error, name))
+            except Exception as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
+                refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
+                letters.append(_letter(batch, record, refused, name, traceback.format_exc()))
+        return letters
+
+    def _pass(self, batch: ChangeBatch) -> list[DeadLetter]:
+        """Check rows in one pass: without a DoFn nobody wants to see them as dicts."""
+        letters: list[DeadLetter] = []
+        contract = self._contracts[batch.entity]
+        for record in batch.records:
+            try:
+                self._packer.append(batch.entity, *_checked(batch, record, contract))
+            except RecordError as error:
+                letters.append(_letter(batch, record, error))
+        return letters
+
+
+def _checked(
+    batch: ChangeBatch, record: ChangeRecord, contract: CompiledContract | None
+) -> tuple[tuple[str, ...], MutationRecord]:
+    kind, key = MutationKind.UPSERT, record.key
+    columns: tuple[str, ...] = ()
+    values: Values | None = None
+    if record.after is None:
+        kind = MutationKind.DELETE
+        if contract is not None:
+            key = contract.convert_key(dict(zip(batch.key_columns, key, strict=True)))
+    elif contract is not None:
+        columns, values = contract.columns, contract.decode(record.after)
+        key = contract.key_of(values)
+    else:
+        row = _decode_row(record.after)
+        columns, values = tuple(row), tuple(row.values())
+    return columns, MutationRecord(kind, key, values, record.position, record.source_time_us, record.offset)
+
+
+def _decode_row(row: bytes) -> dict[str, Any]:
+    try:
+        return _decode_json(row)
+    except msgspec.MsgspecError as error:
+        raise RecordError("malformed", f"found {error}, expected a row") from error
+
+
+def _mutations(dofn: beam.DoFn, event: ChangeEvent) -> list[Mutation]:
+    found = dofn.process(event)
+    mutations = [] if found is None else list(found)
+    for index, mutation in enumerate(mutations):
+        if not isinstance(mutation, Mutation):
+            raise RecordError(
+                "transform_failed",
+                f"found a {type(mutation).__name__} from process, expected what event.upsert or event.delete return",
+            )
+        if mutation.index != index:
+            mutations[index] = msgspec.structs.replace(mutation, index=index)
+    return mutations
+
+
+def _letter(
+    batch: ChangeBatch,
+    record: ChangeRecord,
+    error: RecordError,
+    transform: str | None = None,
+    trace: str | None = None,
+) -> DeadLetter:
+    payload = b'{"op":"%b","before":%b,"after":%b}' % (
+        record.operation.value.encode(),
+        record.before or b"null",
+        record.after or b"null",
+    )
+    return DeadLetter(
+        client=batch.client,
+        entity=batch.entity,
+        step="transform",
+        reason=error.reason,
+        detail=error.detail,
+        topic=batch.topic,
+        partition=batch.partition,
+        offset=record.offset,
+        key=msgspec.json.encode(dict(zip(batch.key_columns, record.key, strict=True))),
+        payload=payload,
+        transform=transform,
+        traceback=trace,
+    )
