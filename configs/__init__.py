@@ -1,6 +1,7 @@
 """Describe clients: the models of their configs, and how YAML becomes them."""
 
 from tillstream.configs.contract import Column, ColumnModel
+from tillstream.configs.loader import load
 from tillstream.configs.models import (
     ClientConfig,
     DeadLetters,
@@ -31,4 +32,5 @@ __all__ = [
     "SinkModel",
     "Source",
     "StartAt",
+    "load",
 ]

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ClientName",
     "ConfigModel",
-    "EntityName",
     "Interpolated",
+    "Name",
     "RelativePath",
-    "SinkName",
+    "absolute",
     "context_of",
     "interpolate",
 ]
@@ -69,13 +69,13 @@ def interpolate(text: str, environment: Mapping[str, str]) -> str:
         name, default = match.groups()
         if name is None:
             raise PydanticCustomError(
-                "bad_reference", "found '${{' without a name, expected ${{NAME}} or ${{NAME:-default}}"
+                "bad_reference", "found '${' without a name, expected ${NAME} or ${NAME:-default}"
             )
         found = environment.get(name) or default
         if found is None:
             raise PydanticCustomError(
                 "unset_variable",
-                "found ${{{name}}}, which is not set: set it, or write ${{{name}:-default}}",
+                "found ${{name}}, which is not set: set it, or write ${{name}:-default}",
                 {"name": name},
             )
         return found
@@ -87,15 +87,15 @@ def _interpolate_field(text: str, info: ValidationInfo) -> str:
     return interpolate(text, context_of(info).environment)
 
 
-def _absolute(text: str, info: ValidationInfo) -> str:
+def absolute(text: str, info: ValidationInfo) -> str:
+    """Return a path that starts from the config file's folder as an absolute one."""
     return os.path.normpath(context_of(info).folder.absolute() / Path(text).expanduser())
 
 
 ClientName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-SinkName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
 # Postgres cuts identifiers after 63 bytes.
-EntityName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 # For defaults that refer to the environment; what the file says is interpolated before validation.
 Interpolated = Annotated[str, AfterValidator(_interpolate_field)]
 # Relative to the config file's folder, made absolute when the config is loaded.
-RelativePath = Annotated[str, StringConstraints(min_length=1), AfterValidator(_absolute)]
+RelativePath = Annotated[str, StringConstraints(min_length=1), AfterValidator(absolute)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
-__all__ = ["KINDS", "Column", "ColumnModel"]
+from tillstream.configs.base import ConfigModel
+
+__all__ = ["KINDS", "Column", "ColumnModel", "Contract"]
 
 KINDS = (
     "bool",
@@ -50,10 +52,8 @@ class Column:
     scale: int | None = None
 
 
-class ColumnModel(BaseModel):
+class ColumnModel(ConfigModel):
     """Say what values a column takes. The short form of `{type: int64}` is `int64`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: str = Field(description=f"One of {', '.join(KINDS)}; decimals as decimal(precision,scale).")
     nullable: bool | None = Field(
@@ -87,3 +87,11 @@ class ColumnModel(BaseModel):
         return Column(name, self.type, nullable)
 
 
+_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "examples": ["int64", "decimal(12,2)"]},
+        ColumnModel.model_json_schema(),
+    ]
+}
+_ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+Contract = dict[_ColumnName, Annotated[ColumnModel, WithJsonSchema(_SCHEMA)]]

@@ -1,16 +1,19 @@
 """Describe one client: where its changes come from, what they are, where they go, and how they run."""
 
-from __future__ import annotations
+from typing import Annotated, Any, Literal
 
-from typing import Annotated, Literal
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from tillstream.configs.contract import Column, ColumnModel
+from tillstream.configs.base import ClientName, ConfigModel, Interpolated, Name, RelativePath
+from tillstream.configs.contract import Column, Contract
+from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.secrets import SecretRef
 from tillstream.configs.source import KafkaSource, Source
 
 __all__ = [
+    "FLINK_DEFAULTS",
     "ClientConfig",
     "DeadLetters",
     "Delivery",
@@ -21,28 +24,26 @@ __all__ = [
     "SinkModel",
 ]
 
-_NAME = r"^[a-z][a-z0-9_]*$"
-Name = Annotated[str, Field(pattern=_NAME, max_length=63)]
+_Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+_Transform = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+$")]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Entity(_Model):
+class Entity(ConfigModel):
     """Describe one kind of row: its topic, key, columns, transform and sinks."""
 
-    topic: str = Field(description="Topic of its change events, by Debezium <prefix>.<schema>.<table>.")
+    topic: _Topic = Field(description="Topic of its change events, by Debezium <prefix>.<schema>.<table>.")
     key: list[str] = Field(min_length=1, description="Columns that tell its rows apart.")
-    contract: dict[str, ColumnModel] | None = Field(
+    contract: Contract | None = Field(
         default=None,
+        min_length=1,
         description=(
             "Columns that are delivered, in order, with their types; others are left out. "
             "Without a contract rows pass as they are, into JSON lines only."
         ),
     )
-    transform: str | None = Field(
-        default=None, description="Transform by name and version, client.name@1.2.3. Default: rows as they are."
+    transform: _Transform | None = Field(
+        default=None,
+        description="Transform by name and version, client.name@1.2.3. Default: rows as they are.",
     )
     sinks: list[str] = Field(min_length=1, description="Names of the sinks that its rows go to.")
 
@@ -53,17 +54,19 @@ class Entity(_Model):
         )
 
 
-class PostgresSink(_Model):
+class PostgresSink(ConfigModel):
     """Write rows into tables of a Postgres database, by key."""
 
-    type: Literal["postgres"]
+    type: Literal["postgres"] = Field(description="Kind of sink.")
     host: str = Field(description="Where the database listens.")
     port: int = Field(default=5432, ge=1, le=65535, description="Its TCP port.")
     database: str = Field(description="Name of the database.")
     user: str = Field(description="Role that writes.")
     password: SecretRef | None = Field(default=None, description="Reference to its password.")
     schema_name: Name | None = Field(
-        default=None, alias="schema", description="Schema of the tables; made if missing. Default: the client."
+        default=None,
+        alias="schema",
+        description="Schema of the tables; made if missing. Default: the client.",
     )
     sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
         default="prefer", description="How far to trust the network, as in libpq."
@@ -74,11 +77,11 @@ class PostgresSink(_Model):
     )
 
 
-class FilesSink(_Model):
+class FilesSink(ConfigModel):
     """Write every change as a line or row of files, one folder an entity."""
 
-    type: Literal["files"]
-    path: str = Field(description="Folder of the files, relative to the config's folder.")
+    type: Literal["files"] = Field(description="Kind of sink.")
+    path: RelativePath = Field(description="Folder of the files, relative to the config's folder.")
     format: Literal["jsonl", "parquet"] = Field(default="jsonl", description="Form of the files.")
     compression: Literal["none", "gzip", "zstd"] = Field(
         default="none", description="Compression of JSON lines; Parquet compresses by itself."
@@ -88,16 +91,28 @@ class FilesSink(_Model):
 SinkModel = Annotated[PostgresSink | FilesSink, Field(discriminator="type")]
 
 
-class DeadLetters(_Model):
+class DeadLetters(ConfigModel):
     """Say where records go that cannot be delivered."""
 
     sink: str | None = Field(default=None, description="Name of a sink. Default: the first one.")
 
 
-class Delivery(_Model):
+def _refuse_exactly_once(value: Any) -> Any:
+    if value == "exactly-once":
+        raise ValueError(
+            "expected at-least-once: this release does not give exactly-once; a postgres sink writes by key, "
+            "so that a row written again changes nothing"
+        )
+    return value
+
+
+_Guarantee = Annotated[Literal["at-least-once"], BeforeValidator(_refuse_exactly_once)]
+
+
+class Delivery(ConfigModel):
     """Say how surely and how soon rows arrive."""
 
-    guarantee: Literal["at-least-once"] = Field(
+    guarantee: _Guarantee = Field(
         default="at-least-once",
         description="at-least-once: nothing is lost; after a failure some rows are written again, by key.",
     )
@@ -106,15 +121,20 @@ class Delivery(_Model):
     )
 
 
-class Flink(_Model):
+class Flink(ConfigModel):
     """Say how the job runs on Flink."""
 
-    rest_url: str = Field(
-        default="${TILLSTREAM_FLINK:-http://127.0.0.1:8081}", description="The cluster's REST address."
+    rest_url: Interpolated = Field(
+        default="${TILLSTREAM_FLINK:-http://127.0.0.1:8081}",
+        validate_default=True,
+        description="The cluster's REST address.",
     )
     parallelism: int = Field(default=1, ge=1, le=128, description="Subtasks of each stage.")
     max_parallelism: int = Field(
-        default=128, ge=1, le=32768, description="Key groups; bounds parallelism, and is fixed while state lives."
+        default=128,
+        ge=1,
+        le=32768,
+        description="Key groups; bounds parallelism, and is fixed while state lives.",
     )
     shards: int = Field(
         default=16, ge=1, le=1024, description="Parts of the key space; fixed while state lives."
@@ -125,17 +145,34 @@ class Flink(_Model):
     state_cache_mb: int = Field(default=64, ge=1, description="State kept in the Python process, mebibytes.")
 
 
-class ClientConfig(_Model):
+FLINK_DEFAULTS = {
+    name: int(Flink.model_fields[name].default) for name in ("parallelism", "max_parallelism", "shards")
+}
+
+
+class ClientConfig(ConfigModel):
     """Describe one client whole."""
 
     version: Literal[1] = Field(default=1, description="Version of this format.")
-    client: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")] = Field(description="The client's name.")
+    client: ClientName = Field(description="The client's name.")
     source: Source = Field(description="Where change events come from.")
     entities: dict[Name, Entity] = Field(min_length=1, description="What they are, by the entity's name.")
     sinks: dict[Name, SinkModel] = Field(min_length=1, description="Where rows go, by the sink's name.")
     dead_letters: DeadLetters = Field(default=DeadLetters(), description="Where records go that do not fit.")
     delivery: Delivery = Field(default=Delivery(), description="How surely and how soon.")
-    flink: Flink = Field(default=Flink(), description="How the job runs on Flink.")
+    flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        plain = self.model_dump(mode="json", by_alias=True)
+        problems = list(cross_check(plain, FLINK_DEFAULTS))
+        if problems:
+            raise PydanticCustomError(
+                "cross_check",
+                "{problems}",
+                {"problems": "; ".join(f"{each.field}: {each.text}" for each in problems)},
+            )
+        return self
 
     @property
     def kafka(self) -> KafkaSource:

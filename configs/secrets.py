@@ -1,21 +1,21 @@
 """Refer to secrets without ever holding them."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from tillstream.configs.base import absolute, context_of, interpolate
 from tillstream.pipelines.errors import UserError
 
 __all__ = ["SECRETS_DIR_VARIABLE", "SecretRef"]
 
 SECRETS_DIR_VARIABLE = "TILLSTREAM_SECRETS_DIR"
+_FILE = "file:"
 _PATTERN = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|file:(.+)")
 
 
@@ -73,24 +73,32 @@ class SecretRef:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Validate from a reference's text, and serialise to it."""
-        return core_schema.no_info_before_validator_function(
+        return core_schema.with_info_plain_validator_function(
             cls._validate,
-            core_schema.is_instance_schema(cls),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda ref: ref.reference),
         )
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
         """Describe the text form."""
-        return {"type": "string", "pattern": f"^({_PATTERN.pattern})$"}
+        return {"type": "string", "format": "secret-reference", "pattern": f"^({_PATTERN.pattern})$"}
 
     @classmethod
-    def _validate(cls, value: Any) -> SecretRef:
+    def _validate(cls, value: Any, info: ValidationInfo) -> "SecretRef":
         if isinstance(value, cls):
             return value
-        if not isinstance(value, str):
-            raise ValueError("expected a reference, ${NAME} or file:/path, never the secret itself")
-        return cls(value)
+        if not isinstance(value, str) or not _PATTERN.fullmatch(value):
+            # The text is left out: it may be the secret itself.
+            raise PydanticCustomError(
+                "literal_secret",
+                "found a value that is no reference (not shown), expected ${NAME} or file:PATH",
+            )
+        if not value.startswith(_FILE):
+            return cls(value)
+        path = interpolate(value[len(_FILE) :], context_of(info).environment)
+        return cls(_FILE + absolute(path, info))
 
 
 def _read(path: Path, reference: str) -> str:

@@ -1,30 +1,52 @@
 """Describe where a client's change events come from."""
 
-from __future__ import annotations
-
 import datetime as dt
 import glob
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 from typing_extensions import Self
 
+from tillstream.configs.base import ConfigModel, RelativePath
 from tillstream.configs.secrets import SecretRef
 from tillstream.pipelines.errors import ConfigError
 
 __all__ = ["FilesSource", "KafkaSource", "Source", "StartAt"]
 
 
-class StartAt(BaseModel):
-    """Say where reading starts: at a time, or at explicit offsets; exactly one of the two."""
+def _check_topic(topic: str) -> str:
+    if topic.startswith("^"):
+        try:
+            re.compile(topic)
+        except re.error as error:
+            raise ValueError(f"expected a regular expression after ^: {error}") from error
+    elif not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+        raise ValueError("expected a topic's name, or ^ and a regular expression")
+    return topic
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+
+_Natural = Annotated[int, Field(ge=0)]
+_Topic = Annotated[str, AfterValidator(_check_topic)]
+_Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$")]
+
+
+class StartAt(ConfigModel):
+    """Say where reading starts: at a time, or at explicit offsets; exactly one of the two."""
 
     timestamp: AwareDatetime | None = Field(
         default=None, description="First record at or after this instant, by the records' own timestamps."
     )
-    offsets: dict[str, dict[int, int]] | None = Field(
+    offsets: dict[str, dict[_Natural, _Natural]] | None = Field(
         default=None,
         description="Topic to partition to offset; a partition that is not named starts at its first record.",
     )
@@ -41,24 +63,36 @@ class StartAt(BaseModel):
         return None if self.timestamp is None else int(self.timestamp.timestamp() * 1000)
 
 
-class KafkaSource(BaseModel):
+def _start_tag(value: Any) -> str:
+    return "~at" if isinstance(value, (dict, StartAt)) else "~name"
+
+
+# Tagged, so that a mistake is reported once and not for each alternative.
+_Start = Annotated[
+    Annotated[Literal["earliest", "latest"], Tag("~name")] | Annotated[StartAt, Tag("~at")],
+    Discriminator(_start_tag),
+]
+
+
+class KafkaSource(ConfigModel):
     """Read Debezium's topics from a Kafka cluster."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    bootstrap_servers: str = Field(description="Brokers to ask first: host:port, several with commas.")
-    topics: list[str] | None = Field(
+    bootstrap_servers: _Servers = Field(description="Brokers to ask first: host:port, several with commas.")
+    topics: Annotated[list[_Topic], Field(min_length=1)] | None = Field(
         default=None,
         description=(
             "Topics to read; one that starts with ^ is a regular expression. Default: the entities' topics. "
             "Events of a topic that no entity names become dead letters."
         ),
     )
-    start: Literal["earliest", "latest"] | StartAt = Field(
+    start: _Start = Field(
         default="earliest",
-        description="Where a job without a checkpoint starts: earliest, latest, {timestamp: ...} or {offsets: ...}.",
+        description="Where a job without a checkpoint starts: earliest, latest, {timestamp: ...} or "
+        "{offsets: ...}.",
     )
-    poll_interval_ms: int = Field(default=50, ge=5, le=60_000, description="Time between polls, milliseconds.")
+    poll_interval_ms: int = Field(
+        default=50, ge=5, le=60_000, description="Time between polls, milliseconds."
+    )
     poll_records_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Most records of a poll.")
     rate_limit_per_s: int | None = Field(
         default=None, ge=1, description="Most records read a second by the whole job; none by default."
@@ -76,7 +110,9 @@ class KafkaSource(BaseModel):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="How to talk to the brokers."
     )
-    ssl_ca_file: Path | None = Field(default=None, description="Certificates to trust, PEM.")
+    ssl_ca_file: RelativePath | None = Field(
+        default=None, description="Certificates to trust, PEM; relative to the config's folder."
+    )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         default=None, description="How to log in, for the SASL protocols."
     )
@@ -93,19 +129,17 @@ class KafkaSource(BaseModel):
             raise ValueError("sasl_* are for the SASL protocols: set security_protocol")
         return self
 
-    def starting_at(self, now: dt.datetime) -> KafkaSource:
+    def starting_at(self, now: dt.datetime) -> "KafkaSource":
         """Return the source with `latest` fixed to an instant, so that restarts agree on it."""
         if self.start != "latest":
             return self
         return self.model_copy(update={"start": StartAt(timestamp=now)})
 
 
-class FilesSource(BaseModel):
+class FilesSource(ConfigModel):
     """Read files of Debezium JSON lines, plain, .gz or .zst, once."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    paths: list[str] = Field(
+    paths: list[RelativePath] = Field(
         min_length=1,
         description="Files, * and ** allowed, relative to the config's folder; read in order of their names.",
     )
@@ -125,10 +159,8 @@ class FilesSource(BaseModel):
         return found
 
 
-class Source(BaseModel):
+class Source(ConfigModel):
     """Name the source; exactly one kind."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kafka: KafkaSource | None = Field(default=None, description="Change events from Kafka, without end.")
     files: FilesSource | None = Field(default=None, description="Change events from files, a bounded set.")
