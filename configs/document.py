@@ -85,8 +85,9 @@ class Document:
     def _refuse(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
         self.data = None
-        context = f"{error.context} " if error.context else ""
-        text = f"found {context}{error.problem}, expected YAML"
+        problem = (error.problem or "something").removeprefix("found ")
+        text = f"a mistake {error.context}: {problem}" if error.context else problem
+        text = f"found {text}, expected YAML"
         self.problems = [Problem((), text, 1 if mark is None else mark.line + 1)]
 
     def _build(self, node: yaml.Node, path: Path, above: tuple[int, ...]) -> Any:

@@ -141,10 +141,11 @@ def _problem(document: Document, error: ErrorDetails) -> Problem:
             expected += _QUOTE
     elif kind.startswith("datetime"):
         expected = _EXPECTED["timezone_aware"]
-    elif error["msg"].startswith("found "):
-        return Problem(path, error["msg"])
     else:
-        expected = error["msg"].removeprefix("Value error, ").removeprefix("expected ")
+        text = error["msg"].removeprefix("Value error, ")
+        if text.startswith("found "):
+            return Problem(path, text)
+        expected = text.removeprefix("expected ")
     return Problem(path, f"found {found}, expected {expected}{_near(path, document, context)}")
 
 

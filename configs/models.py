@@ -162,6 +162,12 @@ class ClientConfig(ConfigModel):
     delivery: Delivery = Field(default=Delivery(), description="How surely and how soon.")
     flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_flink(cls, data: Any) -> Any:
+        # The defaults under `flink` refer to the environment, so they are validated like what is written.
+        return {"flink": {}, **data} if isinstance(data, dict) else data
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         plain = self.model_dump(mode="json", by_alias=True)

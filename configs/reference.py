@@ -30,8 +30,8 @@ Generated from the models in `configs/`; `tillstream schema` prints the same as 
 One YAML file describes one client. Paths in it start from the file's own folder.
 
 **References.** Any value may hold `${NAME}` or `${NAME:-default}`. They are filled in when the file is
-loaded, from the process's environment, then from the local stack's where one was started. A variable that is unset or
-empty and has no default is an error.
+loaded, from the process's environment, then from the local stack's where one was started. A variable that
+is unset or empty and has no default is an error.
 
 **Secrets** are never written in the file. A field of type *secret* holds `${NAME}` alone, or `file:PATH`. It
 is read by the process that uses it, when it uses it: `${NAME}` from that process's environment, else
@@ -43,7 +43,8 @@ def render() -> str:
     """Return the whole page as Markdown."""
     schema = config_schema()
     sections = [_HEAD, _section("ClientConfig", schema, schema["$defs"])]
-    sections += [_section(name, schema["$defs"][name], schema["$defs"]) for name in _in_order_of_use(schema)]
+    definitions = schema["$defs"]
+    sections += [_section(name, definitions[name], definitions) for name in _in_order_of_use(schema)]
     sections.append(_section("Column", _column_schema(schema), schema["$defs"]))
     kinds = ", ".join(f"`{kind}`" for kind in KINDS).replace("`decimal`", "`decimal(p,s)`")
     sections.append(f"Types of columns: {kinds}. A type alone stands for `{{type: ...}}`.\n")

@@ -103,6 +103,9 @@ class SecretRef:
 
 def _read(path: Path, reference: str) -> str:
     try:
-        return path.read_text(encoding="utf-8").rstrip("\n")
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise UserError(f"secret {reference}: cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        # Without its cause, which shows the bytes.
+        raise UserError(f"secret {reference}: found bytes in {path}, expected UTF-8 text") from None

@@ -13,11 +13,12 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
+    ValidationInfo,
     model_validator,
 )
 from typing_extensions import Self
 
-from tillstream.configs.base import ConfigModel, RelativePath
+from tillstream.configs.base import ConfigModel, RelativePath, context_of
 from tillstream.configs.secrets import SecretRef
 from tillstream.pipelines.errors import ConfigError
 
@@ -35,6 +36,12 @@ def _check_topic(topic: str) -> str:
     return topic
 
 
+def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
+    # The folder's own name is no pattern.
+    return str(Path(glob.escape(str(context_of(info).folder.absolute())), Path(pattern).expanduser()))
+
+
+_Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_absolute_pattern)]
 _Natural = Annotated[int, Field(ge=0)]
 _Topic = Annotated[str, AfterValidator(_check_topic)]
 _Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$")]
@@ -54,7 +61,8 @@ class StartAt(ConfigModel):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.timestamp is None) == (self.offsets is None):
-            raise ValueError("expected exactly one of 'timestamp' and 'offsets'")
+            found = "neither" if self.offsets is None else "both"
+            raise ValueError(f"found {found}, expected exactly one of 'timestamp' and 'offsets'")
         return self
 
     @property
@@ -122,11 +130,17 @@ class KafkaSource(ConfigModel):
     @model_validator(mode="after")
     def _sasl_is_whole(self) -> Self:
         given = [self.sasl_mechanism, self.sasl_username, self.sasl_password]
-        if self.security_protocol.startswith("SASL"):
+        protocol = self.security_protocol
+        if protocol.startswith("SASL"):
             if None in given:
-                raise ValueError("a SASL protocol needs sasl_mechanism, sasl_username and sasl_password")
+                raise ValueError(
+                    f"found security_protocol {protocol}, "
+                    "expected sasl_mechanism, sasl_username and sasl_password beside it"
+                )
         elif given != [None, None, None]:
-            raise ValueError("sasl_* are for the SASL protocols: set security_protocol")
+            raise ValueError(
+                f"found sasl_* beside security_protocol {protocol}, expected SASL_PLAINTEXT or SASL_SSL"
+            )
         return self
 
     def starting_at(self, now: dt.datetime) -> "KafkaSource":
@@ -139,7 +153,7 @@ class KafkaSource(ConfigModel):
 class FilesSource(ConfigModel):
     """Read files of Debezium JSON lines, plain, .gz or .zst, once."""
 
-    paths: list[RelativePath] = Field(
+    paths: list[_Pattern] = Field(
         min_length=1,
         description="Files, * and ** allowed, relative to the config's folder; read in order of their names.",
     )
@@ -152,7 +166,8 @@ class FilesSource(ConfigModel):
         """
         found: list[Path] = []
         for pattern in self.paths:
-            matches = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207
+            names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207  (patterns are absolute)
+            matches = [Path(name) for name in names if Path(name).is_file()]
             if not matches:
                 raise ConfigError(f"source.files.paths: found no file that matches {pattern}")
             found += [match for match in matches if match not in found]
@@ -168,5 +183,6 @@ class Source(ConfigModel):
     @model_validator(mode="after")
     def _one_of(self) -> Self:
         if (self.kafka is None) == (self.files is None):
-            raise ValueError("expected exactly one of 'kafka' and 'files'")
+            found = "neither" if self.kafka is None else "both"
+            raise ValueError(f"found {found}, expected exactly one of 'kafka' and 'files'")
         return self
