@@ -13,7 +13,7 @@ from tillstream.transforms.transform_changes import TransformChanges
 
 __all__ = ["build"]
 
-_Keyed = tuple[bytes, bytes]
+_KEYED = beam.typehints.Tuple[bytes, bytes]
 
 
 def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> None:
@@ -47,7 +47,7 @@ def _read_changes(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> b
     read = (
         pipeline
         | "Clock" >> FlinkStreamingImpulseSource().set_interval_ms(config.kafka.poll_interval_ms)
-        | "Ticks" >> beam.ParDo(Ticks(config)).with_output_types(_Keyed)
+        | "Ticks" >> beam.ParDo(Ticks(config)).with_output_types(_KEYED)
         | "ReadChanges" >> beam.ParDo(ReadChanges(config)).with_outputs(DEAD_LETTERS, main=main)
     )
     return _type(read, main)
@@ -65,6 +65,6 @@ def _read_bounded(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> b
 def _type(outputs: beam.pvalue.DoOutputsTuple, main: str) -> beam.pvalue.DoOutputsTuple:
     # Python has no other way to give the outputs of one ParDo different types, and without them
     # Beam would pickle every element.
-    outputs[main].element_type = _Keyed
+    outputs[main].element_type = _KEYED
     outputs[DEAD_LETTERS].element_type = bytes
     return outputs

@@ -97,8 +97,8 @@ class FlinkRest:
                 raise JobFailedError(f"job {job_id} ended as {state}: {self.root_cause(job_id)[:4000]}")
             if time.monotonic() > end_s:
                 raise UnavailableError(
-                    f"job {job_id} is {state} after {deadline_s:.0f} s, expected {' or '.join(sorted(states))}: "
-                    f"look at {self.url}/#/job/{job_id}/exceptions"
+                    f"job {job_id} is {state} after {deadline_s:.0f} s, "
+                    f"expected {' or '.join(sorted(states))}: look at {self.url}/#/job/{job_id}/exceptions"
                 )
             time.sleep(_POLL_INTERVAL_S)
 

@@ -1,0 +1,85 @@
+"""Launch a client's job on a Flink cluster."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import UserError
+from tillstream.runners.flink.rest import ENDED, FlinkRest
+
+__all__ = ["Launched", "launch"]
+
+_RUNNING = frozenset({"RUNNING", "FINISHED"})
+_START_DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Launched:
+    """Name a job that was launched.
+
+    Attributes:
+        job_id: Flink's id of it.
+        url: its page in the Flink dashboard.
+    """
+
+    job_id: str
+    url: str
+
+
+def launch(
+    config: ClientConfig,
+    runner_jars: Path,
+    *,
+    savepoint: str | None = None,
+    wait: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Launched:
+    """Build a client's job and run it.
+
+    Args:
+        config: the client's; `latest` as a start means now.
+        runner_jars: folder of the Beam Flink runner's jars.
+        savepoint: path of the savepoint or checkpoint to start from.
+        wait: wait until a bounded job has ended.
+        progress: called with a line at each step.
+
+    Raises:
+        UserError: if a job of this client runs already.
+        UnavailableError: if the cluster does not answer.
+        JobFailedError: if the job fails.
+    """
+    rest = FlinkRest(config.flink.rest_url)
+    running = rest.running(config.client)
+    if running:
+        raise UserError(
+            f"client {config.client} runs already as job {running[0]} at {rest.url}: one job per client; "
+            f"cancel it first"
+        )
+    bounded = config.source.files is not None
+    if config.source.kafka is not None:
+        kafka = config.source.kafka.starting_at(dt.datetime.now(dt.timezone.utc))
+        config = config.model_copy(update={"source": config.source.model_copy(update={"kafka": kafka})})
+    # Beam takes seconds to import: not before it is sure to be needed.
+    from tillstream.runners.flink.jar import ENTRY_CLASS, write_jar
+
+    progress(f"building the job of {config.client}")
+    with tempfile.TemporaryDirectory() as folder:
+        jar = Path(folder, f"{config.client}.jar")
+        write_jar(config, jar, runner_jars, bounded=bounded)
+        progress(f"submitting {jar.stat().st_size // 1024} KB to {rest.url}")
+        jar_id = rest.upload(jar)
+    try:
+        job_id = rest.run(
+            jar_id, entry_class=ENTRY_CLASS, parallelism=config.flink.parallelism, savepoint=savepoint
+        )
+    finally:
+        rest.delete_jar(jar_id)
+    rest.wait(job_id, _RUNNING, _START_DEADLINE_S)
+    if wait and bounded:
+        rest.wait(job_id, ENDED - {"FAILED", "CANCELED", "SUSPENDED"}, float("inf"))
+    return Launched(job_id, f"{rest.url}/#/job/running/{job_id}")

@@ -1,0 +1,134 @@
+"""Debezium's envelope becomes a change record, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
+from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import ChangeRecord, Operation
+
+CODEC = DebeziumJsonCodec("orders", ("order_id",), 16)
+KEY = b'{"order_id":42}'
+
+
+def envelope(op: str | None = "c", **changes: Any) -> dict[str, Any]:
+    """Return an envelope as the Postgres connector writes it."""
+    return {
+        "before": None,
+        "after": {"order_id": 42, "total": "9.50"},
+        "source": {
+            "connector": "postgresql",
+            "name": "acme",
+            "ts_ms": 1700000000000,
+            "ts_us": 1700000000000123,
+            "sequence": '["100","104"]',
+            "db": "source",
+            "schema": "public",
+            "table": "orders",
+            "lsn": 104,
+        },
+        "op": op,
+        **changes,
+    }
+
+
+def encoded(op: str | None = "c", **changes: Any) -> bytes:
+    """Return the envelope's bytes."""
+    return json.dumps(envelope(op, **changes), separators=(",", ":")).encode()
+
+
+def test_a_create_keeps_its_row_encoded() -> None:
+    """The row is not decoded here; position and time come from the source block."""
+    _, record = CODEC.decode(KEY, encoded(), 7)
+    assert record == ChangeRecord(
+        7, Operation.CREATE, (42,), (100, 104), 1700000000000123, None, b'{"order_id":42,"total":"9.50"}'
+    )
+
+
+@pytest.mark.parametrize("wrap_key", [True, False])
+def test_the_schema_wrapping_is_taken_off(wrap_key: bool) -> None:  # noqa: FBT001
+    """Connect's JsonConverter with schemas enabled gives the same record as without."""
+    key = (
+        json.dumps({"schema": {"type": "struct"}, "payload": {"order_id": 42}}).encode() if wrap_key else KEY
+    )
+    value = json.dumps({"schema": {"type": "struct"}, "payload": envelope()}, separators=(",", ":")).encode()
+    assert CODEC.decode(key, value, 7) == CODEC.decode(KEY, encoded(), 7)
+
+
+def test_a_delete_has_its_row_before() -> None:
+    """A delete carries no row after it; its key is in the message's key."""
+    _, record = CODEC.decode(KEY, encoded("d", before={"order_id": 42}, after=None), 1)
+    assert (record.operation, record.key, record.before, record.after) == (
+        Operation.DELETE,
+        (42,),
+        b'{"order_id":42}',
+        None,
+    )
+
+
+def test_the_row_gives_the_key_where_the_message_has_none() -> None:
+    """A message without key goes to the same shard as its twin with one."""
+    assert CODEC.decode(None, encoded(), 7) == CODEC.decode(KEY, encoded(), 7)
+
+
+def test_one_key_one_shard_and_entities_apart() -> None:
+    """The shard depends on entity and key alone, and uses all shards."""
+    shards = [CODEC.decode(b'{"order_id":%d}' % n, encoded(), 0)[0] for n in range(400)]
+    other = DebeziumJsonCodec("customers", ("order_id",), 16)
+    assert set(shards) == set(range(16))
+    assert [other.decode(b'{"order_id":%d}' % n, encoded(), 0)[0] for n in range(400)] != shards
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"not json", "malformed"),
+        (b"\xff\xfe", "malformed"),
+        (b"[1,2]", "malformed"),
+        (b"[" * 50_000, "malformed"),
+        (b'{"op":"c","after":{"order_id":1}}', "malformed"),
+        (encoded("c", source={"connector": "postgresql", "sequence": "[oops"}), "malformed"),
+        (b"{}", "unknown_operation"),
+        (encoded("x"), "unknown_operation"),
+        (encoded("t"), "unsupported_operation"),
+        (encoded("m"), "unsupported_operation"),
+        (encoded("u", after=None), "missing_row"),
+        (encoded("c", after={"total": "1"}), "missing_key"),
+        (encoded("c", after={"order_id": None}), "missing_key"),
+        (encoded("d", after=None), "missing_key"),
+    ],
+)
+def test_what_is_no_change_of_a_row_says_why(value: bytes, reason: str) -> None:
+    """Each kind of bad record has a reason of its own."""
+    with pytest.raises(RecordError) as caught:
+        CODEC.decode(None, value, 0)
+    assert caught.value.reason == reason
+
+
+@given(st.binary(max_size=300), st.none() | st.binary(max_size=40))
+def test_any_bytes_become_a_record_or_a_record_error(value: bytes, key: bytes | None) -> None:
+    """Nothing that a topic may hold raises anything else."""
+    try:
+        _, record = CODEC.decode(key, value, 0)
+    except RecordError:
+        return
+    assert isinstance(record, ChangeRecord)
+
+
+def test_a_missing_commit_lsn_counts_as_oldest() -> None:
+    """Snapshot reads have no last commit; their sequence says null."""
+    _, record = CODEC.decode(KEY, encoded("r", source={**envelope()["source"], "sequence": '[null,"7"]'}), 0)
+    assert record.position == (0, 7)
+
+
+def test_the_topic_is_told_by_the_source() -> None:
+    """Events in files find their entity by the topic that Debezium would have used."""
+    assert topic_of(encoded()) == "acme.public.orders"
+    with pytest.raises(RecordError):
+        topic_of(b'{"op":"c"}')

@@ -1,0 +1,118 @@
+"""Rows are checked and take their wire form in one pass."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tillstream.configs import Column, ColumnModel
+from tillstream.pipelines.errors import RecordError
+from tillstream.transforms.contracts import CompiledContract
+
+
+def contract(**types: str) -> CompiledContract:
+    """Return a contract of nullable columns after the key `id`."""
+    columns = [Column("id", "int64", nullable=False)]
+    columns += [ColumnModel(type=kind).column(name, is_key=False) for name, kind in types.items()]
+    return CompiledContract("orders", columns, ["id"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "json_text", "wire"),
+    [
+        ("bool", "true", True),
+        ("int16", "-32768", -32768),
+        ("int64", "9223372036854775807", 9223372036854775807),
+        ("float64", "1.5", 1.5),
+        ("float64", '"Infinity"', float("inf")),
+        ("decimal(12,2)", '"129.90"', "129.90"),
+        ("decimal(38,4)", "12345678901234567890.1234", "12345678901234567890.1234"),
+        ("string", '"a\\u0000\\n\\\\"', "a\0\n\\"),
+        ("bytes", '"AAH/"', b"\0\1\xff"),
+        ("date", '"2026-02-28"', "2026-02-28"),
+        ("time", '"23:59:59.000001"', "23:59:59.000001"),
+        ("timestamp", '"2026-02-28T01:02:03.000004Z"', "2026-02-28T01:02:03.000004"),
+        ("timestamp", '"2026-02-28T01:02:03"', "2026-02-28T01:02:03"),
+        (
+            "timestamptz",
+            '"2026-02-28T01:02:03+02:00"',
+            dt.datetime(2026, 2, 27, 23, 2, 3, tzinfo=dt.timezone.utc),
+        ),
+        ("uuid", '"6F9619FF-8B86-D011-B42D-00CF4FC964FF"', "6f9619ff-8b86-d011-b42d-00cf4fc964ff"),
+        ("json", '"{\\"a\\":1}"', '{"a":1}'),
+        ("json", '{"a":1}', '{"a":1}'),
+        ("string", "null", None),
+        ("decimal(12,2)", "null", None),
+    ],
+)
+def test_each_type_has_a_wire_form(kind: str, json_text: str, wire: Any) -> None:
+    """What Debezium writes for a type becomes the value that sinks expect."""
+    assert contract(v=kind).decode(f'{{"id":1,"v":{json_text}}}'.encode()) == (1, wire)
+
+
+@pytest.mark.parametrize(
+    ("kind", "json_text", "told"),
+    [
+        ("int16", "32768", "$.v"),
+        ("int64", '"7"', "Expected `int | null`, got `str` - at `$.v`"),
+        ("decimal(12,2)", '"abc"', "$.v"),
+        ("date", '"2026-02-30"', "$.v"),
+        ("timestamptz", '"2026-02-28T01:02:03"', "expected an instant with its zone"),
+        ("uuid", '"x"', "$.v"),
+        ("bool", "1", "$.v"),
+    ],
+)
+def test_a_value_that_does_not_fit_names_its_column_and_rule(kind: str, json_text: str, told: str) -> None:
+    """A violation says where, what was found and what was expected."""
+    with pytest.raises(RecordError) as caught:
+        contract(v=kind).decode(f'{{"id":1,"v":{json_text}}}'.encode())
+    assert caught.value.reason == "contract"
+    assert told in caught.value.detail
+
+
+def test_columns_come_in_the_contracts_order_and_others_are_left_out() -> None:
+    """The order of a row's JSON does not matter; a missing nullable column is null."""
+    assert contract(a="string", b="string").decode(b'{"z":1,"b":"B","id":1}') == (1, None, "B")
+
+
+def test_a_key_may_not_be_null() -> None:
+    """Columns of the key are required."""
+    with pytest.raises(RecordError):
+        contract().decode(b'{"id":null}')
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{"id":1,"v":"__debezium_unavailable_value"}',
+        b'{"id":1,"v":"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="}',
+    ],
+)
+def test_placeholders_are_never_data(row: bytes) -> None:
+    """An unchanged large column that was not sent is refused, not written."""
+    with pytest.raises(RecordError) as caught:
+        contract(v="string").decode(row)
+    assert caught.value.reason == "unavailable_value"
+
+
+def test_python_values_convert_like_json() -> None:
+    """Rows that a DoFn makes take the same wire form."""
+    row = {
+        "id": 1,
+        "a": Decimal("1.50"),
+        "b": dt.date(2026, 1, 2),
+        "c": dt.datetime(2026, 1, 2, tzinfo=dt.timezone.utc),
+    }
+    values = contract(a="decimal(4,2)", b="date", c="timestamptz").convert(row)
+    assert values == (1, "1.50", "2026-01-02", dt.datetime(2026, 1, 2, tzinfo=dt.timezone.utc))
+
+
+def test_names_need_not_be_python_identifiers() -> None:
+    """Databases name columns as they like."""
+    columns = [Column("order id", "int64", nullable=False), Column("class", "string", nullable=True)]
+    compiled = CompiledContract("t", columns, ["order id"])
+    assert compiled.decode(b'{"order id":1,"class":"x"}') == (1, "x")
+    assert compiled.convert_key({"order id": 3}) == (3,)
