@@ -151,5 +151,5 @@ def _strings(value: Any) -> Iterator[tuple[int, str]]:
 def _number(value: Any) -> int | None:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

@@ -102,9 +102,12 @@ class Document:
             return [self._build(item, (*path, place), above) for place, item in enumerate(node.value)]
         self._written[path] = str(node.value)
         try:
-            return self._loader.construct_object(node)
-        except ValueError:  # such as a date in month 13
+            value = self._loader.construct_object(node)
+        except (ValueError, OverflowError):  # such as a date in month 13
             return str(node.value)
+        if isinstance(value, bytes):
+            raise yaml.MarkedYAMLError(None, None, "a binary value", node.start_mark)
+        return value
 
     def _build_mapping(self, node: yaml.MappingNode, path: Path, above: tuple[int, ...]) -> dict[str, Any]:
         mapping: dict[str, Any] = {}

@@ -17,6 +17,8 @@ __all__ = ["Node", "config_schema", "editor_schema", "is_secret", "nodes_at"]
 Node: TypeAlias = dict[str, Any]
 
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
+_ABOUT = ("title", "description", "default", "examples")
+_LIMITS = {"enum", "format", "maxLength", "pattern"}
 
 
 @lru_cache(maxsize=1)
@@ -26,7 +28,7 @@ def config_schema() -> Node:
 
 
 def editor_schema() -> Node:
-    """Return the JSON Schema of a config as it is written: numbers may be `${NAME}` references too."""
+    """Return the JSON Schema of a config as it is written: any value may be a `${NAME}` reference too."""
     schema: Node = _with_references(config_schema())
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
@@ -36,13 +38,23 @@ def _with_references(node: Any) -> Any:
         return [_with_references(item) for item in node]
     if not isinstance(node, dict):
         return node
-    copy = {name: _with_references(value) for name, value in node.items()}
-    if copy.get("type") == "integer" and "const" not in copy:
-        about = {
-            name: copy.pop(name) for name in ("title", "description", "default", "examples") if name in copy
-        }
-        return {"anyOf": [copy, _REFERENCE], **about}
-    return copy
+    # Names of mappings are no values: a reference is not filled in there.
+    copy = {
+        name: value if name == "propertyNames" else _with_references(value) for name, value in node.items()
+    }
+    if not _is_closed(copy):
+        return copy
+    about = {name: copy.pop(name) for name in _ABOUT if name in copy}
+    return {"anyOf": [copy, _REFERENCE], **about}
+
+
+def _is_closed(node: Node) -> bool:
+    """Tell whether a node describes a single value in a way that shuts out references."""
+    if node.get("format") == "secret-reference" or "const" in node:
+        return False
+    if node.get("type") == "string":
+        return bool(_LIMITS & set(node))
+    return node.get("type") in ("integer", "number", "boolean")
 
 
 def nodes_at(path: Path, data: Any) -> list[Node]:

@@ -164,6 +164,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("sinks: [warehouse]\n", "sinks: [warehouse]\ndead_letters: {sink: nowhere}\n", "13: dead_letters.sink: found 'nowhere', expected a name under sinks: warehouse"),  # noqa: E501
         ("client: acme", "client: [acme", "2: found a mistake while parsing a flow sequence: expected ',' or ']', but got ':', expected YAML"),  # noqa: E501
         ("client: acme", "client: !!python/name:os.system x", "1: found could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system', expected YAML"),  # noqa: E501
+        ("client: acme", "client: !!binary aGk=", "1: found a binary value, expected YAML"),
         ("client: acme", "client: &a [*a]", "1: found aliases that repeat without end, expected YAML"),
         ("client: acme", "? [a]\n: b", "1: found a key that is not a name, expected YAML"),
     ],
