@@ -28,7 +28,7 @@ setup(
     packages=find_packages(include=["tillstream*"]),
     package_data={
         "tillstream": ["py.typed"],
-        "tillstream.configs": ["clients/*.yaml"],
+        "tillstream.configs": ["clients/*.yaml", "examples/*.yaml", "examples/data/*"],
         "tillstream.runners.local": ["java/**/*", "java/.mvn/**/*"],
     },
     install_requires=[

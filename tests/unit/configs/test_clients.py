@@ -64,4 +64,4 @@ def test_the_example_reads_its_fixture() -> None:
     """The laptop example finds the files that lie beside it."""
     source = load(FOLDER / "examples" / "laptop.yaml", {}).source.files
     assert source is not None
-    assert [path.name for path in source.expand()] == ["orders.jsonl", "prices.jsonl"]
+    assert [path.name for path in source.expand()] == ["orders.jsonl", "prices.jsonl.gz"]
