@@ -1,0 +1,1 @@
+"""Run the local stack: Postgres, Kafka, Connect with Debezium, and Flink, on this machine, without Docker."""

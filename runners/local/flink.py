@@ -1,0 +1,174 @@
+"""Run a Flink session cluster, one JobManager and one TaskManager, out of apache-flink-libraries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from tillstream.runners.local.http import request
+from tillstream.runners.local.ports import LOOPBACK
+from tillstream.runners.local.process import Command
+from tillstream.runners.local.service import Context, NotReadyError, Service, java_command, package_folder
+
+__all__ = ["JobManager", "TaskManager", "flink_settings"]
+
+_SLOTS = 8
+_JOBMANAGER_HEAP_MB = 512
+_OK = 200
+# What Flink's own scripts pass to a Java of version 17 (conf/config.yaml, env.java.opts.all).
+_OPENED = (
+    *(
+        "java.net",
+        "java.io",
+        "java.nio",
+        "sun.nio.ch",
+        "java.lang",
+        "java.lang.reflect",
+        "java.text",
+        "java.time",
+    ),
+    *("java.util", "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks"),
+)
+_EXPORTED = (
+    "java.base/sun.net.util",
+    "java.rmi/sun.rmi.registry",
+    "java.security.jgss/sun.security.krb5",
+)
+# Flink's scripts compute these sizes in mebibytes from one figure; a TaskManager started without them must
+# be told each. Managed memory is unused by the heap state backend and by harnesses with limits of their own.
+_TASK_HEAP_MB = 896
+_FRAMEWORK_HEAP_MB = 128
+_TASK_OFF_HEAP_MB = 64
+_FRAMEWORK_OFF_HEAP_MB = 128
+_NETWORK_MB = 128
+_TASKMANAGER_MEMORY = {
+    "taskmanager.cpu.cores": "2",
+    "taskmanager.memory.task.heap.size": f"{_TASK_HEAP_MB}m",
+    "taskmanager.memory.framework.heap.size": f"{_FRAMEWORK_HEAP_MB}m",
+    "taskmanager.memory.task.off-heap.size": f"{_TASK_OFF_HEAP_MB}m",
+    "taskmanager.memory.framework.off-heap.size": f"{_FRAMEWORK_OFF_HEAP_MB}m",
+    "taskmanager.memory.network.min": f"{_NETWORK_MB}m",
+    "taskmanager.memory.network.max": f"{_NETWORK_MB}m",
+    "taskmanager.memory.managed.size": "64m",
+    "taskmanager.memory.jvm-metaspace.size": "256m",
+    "taskmanager.memory.jvm-overhead.min": "192m",
+    "taskmanager.memory.jvm-overhead.max": "192m",
+}
+
+
+def flink_settings(context: Context) -> dict[str, object]:
+    """Return the cluster's configuration (Flink 1.19 documentation, "Configuration")."""
+    data = context.layout.data / "flink"
+    return {
+        "jobmanager.rpc.address": LOOPBACK,
+        "jobmanager.rpc.port": context.ports["jobmanager"],
+        "jobmanager.bind-host": LOOPBACK,
+        "taskmanager.host": LOOPBACK,
+        "taskmanager.bind-host": LOOPBACK,
+        "rest.address": LOOPBACK,
+        "rest.bind-address": LOOPBACK,
+        "rest.port": context.ports["flink"],
+        "rest.bind-port": str(context.ports["flink"]),
+        "taskmanager.numberOfTaskSlots": _SLOTS,
+        "state.backend.type": "hashmap",
+        "state.checkpoints.dir": (data / "checkpoints").as_uri(),
+        "state.checkpoints.num-retained": 3,
+        "state.savepoints.dir": (data / "savepoints").as_uri(),
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "web.upload.dir": str(data / "upload"),
+        "io.tmp.dirs": str(data / "tmp"),
+        # A far side that is down for an hour costs an hour, not the job.
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "500 ms",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "restart-strategy.exponential-delay.backoff-multiplier": 1.5,
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
+        "restart-strategy.exponential-delay.jitter-factor": 0.1,
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "infinite",
+        "heartbeat.interval": 2000,
+        "heartbeat.timeout": 20000,
+    }
+
+
+class _Flink(Service):
+    """Hold what JobManager and TaskManager share: class path, configuration, address."""
+
+    port = "flink"
+    scheme = "http://"
+
+    def prepare(self) -> None:
+        """Write the configuration, one copy each, since both may start at once."""
+        self.data.mkdir(exist_ok=True)
+        for name in ("checkpoints", "savepoints", "upload", "tmp"):
+            (self.context.layout.data / "flink" / name).mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(flink_settings(self.context), sort_keys=False)
+        (self.data / "config.yaml").write_text(text, encoding="utf-8")
+
+    def _java(self, main: str, *, heap_mb: int, options: list[str]) -> list[str | Path]:
+        opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
+        exported = [f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED]
+        java = java_command(
+            self.context,
+            self.name,
+            heap_mb=heap_mb,
+            options=[*options, *opened, *exported],
+            classpath=[package_folder("pyflink") / "lib", self.context.jars.flink_runner],
+            main=main,
+        )
+        return [*java, "--configDir", self.data]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "FLINK_PLUGINS_DIR": str(package_folder("pyflink") / "plugins"),
+            "TILLSTREAM_SECRETS_DIR": str(self.context.layout.secrets),
+        }
+
+    def _overview(self) -> dict[str, int]:
+        status, overview = request("GET", f"{self.address}/overview")
+        if status != _OK:
+            raise NotReadyError(f"GET /overview answered {status}")
+        return dict(overview)
+
+
+class JobManager(_Flink):
+    """Run the JobManager with its dashboard."""
+
+    name = "jobmanager"
+    listens = ("flink", "jobmanager")
+
+    def command(self) -> Command:
+        """Return the JobManager's command."""
+        java = self._java(
+            "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
+            heap_mb=_JOBMANAGER_HEAP_MB,
+            options=["-XX:+UseSerialGC"],
+        )
+        return Command(java, self._environment())
+
+    def check(self) -> None:
+        """Ask for the cluster's overview."""
+        self._overview()
+
+
+class TaskManager(_Flink):
+    """Run the TaskManager, which starts a Python harness for each job."""
+
+    name = "taskmanager"
+
+    def command(self) -> Command:
+        """Return the TaskManager's command."""
+        direct_mb = _TASK_OFF_HEAP_MB + _FRAMEWORK_OFF_HEAP_MB + _NETWORK_MB
+        java = self._java(
+            "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
+            heap_mb=_TASK_HEAP_MB + _FRAMEWORK_HEAP_MB,
+            options=[f"-XX:MaxDirectMemorySize={direct_mb}m", "-XX:MaxMetaspaceSize=256m"],
+        )
+        sizes = [part for name, value in _TASKMANAGER_MEMORY.items() for part in ("-D", f"{name}={value}")]
+        return Command([*java, *sizes], self._environment())
+
+    def check(self) -> None:
+        """See that the JobManager has its slots."""
+        slots = self._overview()["slots-total"]
+        if slots < _SLOTS:
+            raise NotReadyError(f"the JobManager has {slots} of {_SLOTS} slots")
