@@ -76,7 +76,7 @@ def shard_key(shard: int, shards: int, max_parallelism: int) -> bytes:
 
 @lru_cache(maxsize=65536)
 def partition_key(topic: str, partition: int, max_parallelism: int) -> bytes:
-    """Return the Beam key of a topic-partition; it depends on nothing but these, so that state stays found."""
+    """Return the Beam key of a topic-partition; made of nothing else, so that state is found again."""
     name = f"{zlib.crc32(topic.encode()):08x}/{partition}"
     group = (zlib.crc32(topic.encode()) + partition * _PARTITION_STRIDE) % max_parallelism
     return _salted(f"{topic[-80:]}/{name}".encode()[-100:], group, max_parallelism)

@@ -9,7 +9,8 @@ from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
 from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations
-from tillstream.transforms.transform_changes import TransformChanges
+from tillstream.transforms.clients import bundled_transforms
+from tillstream.transforms.transform_changes import TransformChanges, check_dofn
 
 __all__ = ["build"]
 
@@ -25,7 +26,14 @@ def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> No
         pipeline: an empty pipeline.
         config: the client's.
         bounded: read what is there and end, instead of reading on.
+
+    Raises:
+        TransformError: if an entity names a transform that is unknown, or that needs more than the event.
     """
+    registry = bundled_transforms()
+    for entity in config.entities.values():
+        if entity.transform is not None:
+            check_dofn(entity.transform, registry.get(entity.transform))
     main = "batches"
     read = _read_bounded(pipeline, config, main) if bounded else _read_changes(pipeline, config, main)
     transformed = read[main] | "TransformChanges" >> beam.ParDo(TransformChanges(config)).with_outputs(

@@ -1,0 +1,145 @@
+"""Change batches become mutation batches: transform, contract, dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from apache_beam.testing.util import assert_that, equal_to
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import TransformError
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeRecord,
+    DeadLetterBatch,
+    MutationBatch,
+    Operation,
+)
+from tillstream.transforms.transform_changes import TransformChanges, check_dofn
+
+KEYED = beam.typehints.Tuple[bytes, bytes]
+
+
+def config(**entity: Any) -> ClientConfig:
+    """Return a client with one entity, prices."""
+    prices = {"topic": "globex.public.prices", "key": ["id"], "sinks": ["out"], **entity}
+    return ClientConfig.model_validate(
+        {
+            "client": "globex",
+            "source": {"files": {"paths": ["in.jsonl"]}},
+            "entities": {"prices": prices},
+            "sinks": {"out": {"type": "files", "path": "/out"}},
+        }
+    )
+
+
+CONTRACT = {"id": "int64", "price": "decimal(12,2)", "currency": "string", "price_eur": "decimal(12,2)"}
+
+
+def record(offset: int, after: bytes | None, op: Operation = Operation.CREATE) -> ChangeRecord:
+    """Return a change of row 1."""
+    return ChangeRecord(offset, op, (1,), (offset,), 1000, None, after)
+
+
+def batch(*records: ChangeRecord) -> tuple[bytes, bytes]:
+    """Return the stage's input for some changes."""
+    return b"s0", ChangeBatch("globex", "prices", 0, "globex.public.prices", 2, ("id",), records).encode()
+
+
+def rows(element: tuple[bytes, bytes]) -> list[Any]:
+    """Return what matters of a mutation batch."""
+    decoded = MutationBatch.decode(element[1])
+    return [
+        (decoded.columns, each.kind.value, each.key, each.values, each.offset) for each in decoded.records
+    ]
+
+
+def letters(frame: bytes) -> list[Any]:
+    """Return what matters of a dead letter."""
+    return [
+        (each.reason, each.topic, each.partition, each.offset, each.transform, each.traceback is not None)
+        for each in DeadLetterBatch.decode(frame).letters
+    ]
+
+
+def check(
+    client: ClientConfig, inputs: Sequence[tuple[bytes, bytes]], mutations: list[Any], dead: list[Any]
+) -> None:
+    """Run the stage alone and compare both of its outputs."""
+    with TestPipeline() as pipeline:
+        outputs = (
+            pipeline
+            | beam.Create(list(inputs)).with_output_types(KEYED)
+            | beam.ParDo(TransformChanges(client)).with_outputs("dead_letters", main="main")
+        )
+        assert_that(outputs["main"] | "rows" >> beam.FlatMap(rows), equal_to(mutations), label="mutations")
+        assert_that(
+            outputs["dead_letters"] | "letters" >> beam.FlatMap(letters), equal_to(dead), label="dead letters"
+        )
+
+
+def test_rows_pass_through_their_contract_in_order() -> None:
+    """Without a transform a row is checked, put into the contract's order, and passed on."""
+    columns = ("id", "price")
+    check(
+        config(contract={"id": "int64", "price": "decimal(12,2)"}),
+        [batch(record(5, b'{"price":"1.50","id":1,"extra":0}'), record(6, None, Operation.DELETE))],
+        [(columns, "u", (1,), (1, "1.50"), 5), (columns, "d", (1,), None, 6)],
+        [],
+    )
+
+
+def test_a_row_that_breaks_the_contract_leaves_the_others_alone() -> None:
+    """One bad row of a batch becomes a dead letter, the next one is delivered."""
+    check(
+        config(contract={"id": "int64"}),
+        [batch(record(5, b'{"id":"x"}'), record(6, b'{"id":1}'))],
+        [(("id",), "u", (1,), (1,), 6)],
+        [("contract", "globex.public.prices", 2, 5, None, False)],
+    )
+
+
+def test_rows_without_a_contract_keep_their_columns() -> None:
+    """Rows of different columns go into different batches, in order."""
+    check(
+        config(),
+        [batch(record(1, b'{"id":1,"a":1}'), record(2, b'{"id":1,"b":[2]}'))],
+        [(("id", "a"), "u", (1,), (1, 1), 1), (("id", "b"), "u", (1,), (1, [2]), 2)],
+        [],
+    )
+
+
+def test_the_transform_is_applied() -> None:
+    """The DoFn that the config names makes the rows."""
+    columns = tuple(CONTRACT)
+    check(
+        config(contract=CONTRACT, transform="globex.price_in_euros@1.0.0"),
+        [batch(record(1, b'{"id":1,"price":"10.00","currency":"USD"}'), record(2, None, Operation.DELETE))],
+        [(columns, "u", (1,), (1, "10.00", "USD", "9.20"), 1), (columns, "d", (1,), None, 2)],
+        [],
+    )
+
+
+def test_a_transform_that_raises_leaves_a_dead_letter_with_its_version() -> None:
+    """Whatever a client's code raises becomes data, with the transform and the traceback."""
+    check(
+        config(contract=CONTRACT, transform="globex.price_in_euros@1.0.0"),
+        [batch(record(1, b'{"id":1,"price":"10.00","currency":"XXX"}'))],
+        [],
+        [("transform_failed", "globex.public.prices", 2, 1, "globex.price_in_euros@1.0.0", True)],
+    )
+
+
+def test_beams_state_is_refused_on_the_batch_path() -> None:
+    """A DoFn that wants more than the event is told so before the job starts."""
+
+    class Stateful(beam.DoFn):
+        def process(self, event: Any, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
+            yield event, timestamp
+
+    with pytest.raises(TransformError, match="process takes timestamp"):
+        check_dofn("acme.x@1.0.0", Stateful)
