@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
+from tillstream.configs import forms
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -92,9 +94,8 @@ def absolute(text: str, info: ValidationInfo) -> str:
     return os.path.normpath(context_of(info).folder.absolute() / Path(text).expanduser())
 
 
-ClientName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,30}$")]
-# Postgres cuts identifiers after 63 bytes.
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+ClientName = Annotated[str, StringConstraints(pattern=forms.CLIENT)]
+Name = Annotated[str, StringConstraints(pattern=forms.NAME)]
 # For defaults that refer to the environment; what the file says is interpolated before validation.
 Interpolated = Annotated[str, AfterValidator(_interpolate_field)]
 # Relative to the config file's folder, made absolute when the config is loaded.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema, field_validator, model_validator
 
+from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel
 
 __all__ = ["KINDS", "Column", "ColumnModel", "Contract"]
@@ -93,5 +94,5 @@ _SCHEMA = {
         ColumnModel.model_json_schema(),
     ]
 }
-_ColumnName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+_ColumnName = Annotated[str, StringConstraints(pattern=forms.COLUMN)]
 Contract = dict[_ColumnName, Annotated[ColumnModel, WithJsonSchema(_SCHEMA)]]

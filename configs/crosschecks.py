@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from tillstream.configs import forms
 from tillstream.configs.problems import Problem, near, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from tillstream.configs.problems import Path
 
-__all__ = ["RESERVED_ENTITY", "cross_check"]
+__all__ = ["RESERVED_ENTITY", "check_transforms", "cross_check"]
 
 # Dead letters are written under this name.
 RESERVED_ENTITY = "dead_letters"
@@ -33,6 +34,27 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     yield from _check_entities(config)
     yield from _check_dead_letters(config)
     yield from _check_flink(_mapping(config.get("flink")), defaults)
+
+
+def check_transforms(data: Any, known: Callable[[], Iterable[str]]) -> Iterator[Problem]:
+    """Yield what asks for a transform that does not exist.
+
+    Args:
+        data: the config as plain mappings, lists and scalars; references are interpolated.
+        known: returns the names of all transforms; called where an entity has one of proper form.
+    """
+    wanted = {}
+    for entity, value in _mapping(_mapping(data).get("entities")).items():
+        transform = _mapping(value).get("transform")
+        if isinstance(transform, str) and re.fullmatch(forms.TRANSFORM, transform):
+            wanted[entity] = transform
+    names = list(known()) if wanted else []
+    for entity, transform in wanted.items():
+        if transform not in names:
+            yield Problem(
+                ("entities", entity, "transform"),
+                f"found {shown(transform)}, expected one of {', '.join(names)}{near(transform, names)}",
+            )
 
 
 def _check_entities(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -107,15 +129,16 @@ def _check_dead_letters(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _check_flink(flink: Mapping[str, Any], defaults: Mapping[str, int]) -> Iterator[Problem]:
-    parallelism = _number(flink.get("parallelism", defaults["parallelism"]))
-    if parallelism is None:
-        return
-    for name in ("shards", "max_parallelism"):
-        value = _number(flink.get(name, defaults[name]))
-        if value is not None and value < parallelism:
-            yield Problem(
-                ("flink", name), f"found {value}, expected at least flink.parallelism, {parallelism}"
-            )
+    number = {name: _number(flink.get(name, default)) for name, default in defaults.items()}
+    # Subtasks without a shard would idle, and each shard has a key group of its own.
+    for low, high in (
+        ("parallelism", "shards"),
+        ("parallelism", "max_parallelism"),
+        ("shards", "max_parallelism"),
+    ):
+        least, most = number[low], number[high]
+        if least is not None and most is not None and most < least:
+            yield Problem(("flink", high), f"found {most}, expected at least flink.{low}, {least}")
 
 
 def _unknown_sink(path: Path, name: str, sinks: Mapping[str, Any]) -> Problem:

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tillstream.configs.contract import KINDS
-from tillstream.configs.crosschecks import cross_check
+from tillstream.configs.crosschecks import check_transforms, cross_check
 from tillstream.configs.document import Document
+from tillstream.configs.forms import WORDS
 from tillstream.configs.models import FLINK_DEFAULTS, ClientConfig
 from tillstream.configs.problems import Problem, near
 from tillstream.configs.schema import nodes_at
 from tillstream.pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -44,7 +45,6 @@ _EXPECTED = {
     "less_than_equal": "at most {le}",
     "too_short": "at least {min_length} of them",
     "string_too_short": "at least {min_length} characters",
-    "string_pattern_mismatch": "the form {pattern}",
     "union_tag_invalid": "{expected_tags}",
     "timezone_aware": "a time with its zone, such as 2024-05-01T00:00:00Z",
 }
@@ -63,12 +63,18 @@ def default_environment() -> Mapping[str, str]:
         return os.environ  # no stack, or one that is just being written
 
 
-def load(path: Path | str, environment: Mapping[str, str] | None = None) -> ClientConfig:
+def load(
+    path: Path | str,
+    environment: Mapping[str, str] | None = None,
+    known_transforms: Callable[[], Iterable[str]] | None = None,
+) -> ClientConfig:
     """Read, interpolate and check a client's config.
 
     Args:
         path: the YAML file; relative paths in it start from its folder.
         environment: what `${NAME}` refers to; by default `default_environment()`.
+        known_transforms: returns the names of transforms, and is called where an entity has one, because
+            to know them takes seconds; by default any name will do.
 
     Raises:
         ConfigError: all that is wrong, one problem a line: `file:line: field: found X, expected Y`.
@@ -85,6 +91,8 @@ def load(path: Path | str, environment: Mapping[str, str] | None = None) -> Clie
     config = None
     if document.data is not None or not problems:
         config, more = _validate(document, {"folder": Path(path).parent, "environment": environment})
+        if known_transforms is not None:
+            more += check_transforms(document.data, known_transforms)
         broken = {problem.path for problem in problems}
         problems += [problem for problem in more if problem.path not in broken]
     if config is None or problems:
@@ -139,6 +147,8 @@ def _problem(document: Document, error: ErrorDetails) -> Problem:
         expected = _EXPECTED[kind].format(**context)
         if kind == "string_type" and found not in ("nothing", "a mapping", "a list"):
             expected += _QUOTE
+    elif kind == "string_pattern_mismatch":
+        expected = WORDS[context["pattern"]]
     elif kind.startswith("datetime"):
         expected = _EXPECTED["timezone_aware"]
     else:
@@ -146,7 +156,8 @@ def _problem(document: Document, error: ErrorDetails) -> Problem:
         if text.startswith("found "):
             return Problem(path, text)
         expected = text.removeprefix("expected ")
-    return Problem(path, f"found {found}, expected {expected}{_near(path, document, context)}")
+    hint = "" if is_key else _near(path, document, context)
+    return Problem(path, f"found {found}, expected {expected}{hint}")
 
 
 def _near(path: paths.Path, document: Document, context: Mapping[str, Any]) -> str:

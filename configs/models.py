@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
+from tillstream.configs import forms
 from tillstream.configs.base import ClientName, ConfigModel, Interpolated, Name, RelativePath
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
@@ -24,8 +25,8 @@ __all__ = [
     "SinkModel",
 ]
 
-_Topic = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
-_Transform = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+$")]
+_Topic = Annotated[str, StringConstraints(pattern=forms.TOPIC)]
+_Transform = Annotated[str, StringConstraints(pattern=forms.TRANSFORM)]
 
 
 class Entity(ConfigModel):

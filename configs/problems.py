@@ -16,7 +16,8 @@ __all__ = ["Path", "Problem", "near", "shown"]
 Path: TypeAlias = tuple[str | int, ...]
 
 _SHOWN_CHARACTERS_MAX = 80
-_USER_INFO = re.compile(r"[^\s/,]*@")
+# Names of transforms hold an @ too, so a login is told by its colon or by the address's slashes.
+_USER_INFO = re.compile(r"(?<=//)\S*@|\S*:\S*@")
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, RelativePath, context_of
 from tillstream.configs.secrets import SecretRef
 from tillstream.pipelines.errors import ConfigError
@@ -31,7 +32,7 @@ def _check_topic(topic: str) -> str:
             re.compile(topic)
         except re.error as error:
             raise ValueError(f"expected a regular expression after ^: {error}") from error
-    elif not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic):
+    elif not re.fullmatch(forms.TOPIC, topic):
         raise ValueError("expected a topic's name, or ^ and a regular expression")
     return topic
 
@@ -44,7 +45,7 @@ def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
 _Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_absolute_pattern)]
 _Natural = Annotated[int, Field(ge=0)]
 _Topic = Annotated[str, AfterValidator(_check_topic)]
-_Servers = Annotated[str, StringConstraints(pattern=r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$")]
+_Servers = Annotated[str, StringConstraints(pattern=forms.SERVERS)]
 
 
 class StartAt(ConfigModel):

@@ -141,7 +141,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("order_id: int64", "order_id: {type: int64, nullable: true}", "10: entities.orders.contract.order_id.nullable: found true, expected false: a key is never null"),  # noqa: E501
         ("[warehouse]", "[warehous]", "12: entities.orders.sinks: found 'warehous', expected a name under sinks: warehouse (did you mean 'warehouse'?)"),  # noqa: E501
         ("    database: shop\n", "", "14: sinks.warehouse.database: found nothing, expected a value: Name of the database."),  # noqa: E501
-        ("client: acme", "client: ACME", "1: client: found 'ACME', expected the form ^[a-z][a-z0-9_]{0,30}$"),
+        ("client: acme", "client: ACME", "1: client: found 'ACME', expected a name of a-z, 0-9 and _, at most 31, the first a letter"),  # noqa: E501
         ("client: acme", "client: no", "1: client: found no, expected text: put it in quotes"),
         ("user: writer", "user: 7", "19: sinks.warehouse.user: found 7, expected text: put it in quotes"),
         ("type: postgres", "type: postgrs", "15: sinks.warehouse.type: found 'postgrs', expected 'postgres', 'files' (did you mean 'postgres'?)"),  # noqa: E501
@@ -150,7 +150,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("${PORT:-5432}", "${1}", "17: sinks.warehouse.port: found '${' without a name, expected ${NAME} or ${NAME:-default}"),  # noqa: E501
         ("${PORT:-5432}", "70000", "17: sinks.warehouse.port: found 70000, expected at most 65535"),
         ("${PORT:-5432}", "ten", "17: sinks.warehouse.port: found 'ten', expected a whole number"),
-        ("  orders:\n", "  Orders:\n", "6: entities.Orders: found 'Orders', expected the form ^[a-z][a-z0-9_]{0,62}$"),  # noqa: E501
+        ("  orders:\n", "  Orders:\n", "6: entities.Orders: found 'Orders', expected a name of a-z, 0-9 and _, at most 63, the first a letter"),  # noqa: E501
         ("  orders:\n", "  dead_letters:\n", "6: entities.dead_letters: found 'dead_letters', expected another name: dead letters are written under it"),  # noqa: E501
         ("user: writer", "user: writer\n    user: other", "20: sinks.warehouse.user: found a second time, first on line 19, expected once"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^other']\n", "8: entities.orders.topic: found 'acme.public.orders', expected one that source.kafka.topics reads"),  # noqa: E501
@@ -161,6 +161,10 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("9092}\n", "9092}\n    security_protocol: SASL_SSL\n", "3: source.kafka: found security_protocol SASL_SSL, expected sasl_mechanism, sasl_username and sasl_password beside it"),  # noqa: E501
         ("9092}\n", "9092}\n  files: {paths: [x]}\n", "2: source: found both, expected exactly one of 'kafka' and 'files'"),  # noqa: E501
         ("sinks: [warehouse]\n", "sinks: [warehouse]\nflink: {parallelism: 17}\n", "13: flink.shards: found 16, expected at least flink.parallelism, 17"),  # noqa: E501
+        ("sinks: [warehouse]\n", "sinks: [warehouse]\nflink: {shards: 256}\n", "13: flink.max_parallelism: found 128, expected at least flink.shards, 256"),  # noqa: E501
+        ("total: decimal", "_total: decimal", "11: entities.orders.contract._total: found '_total', expected a name of letters, digits and _, at most 63, the first a letter: columns that start with _ are tillstream's own"),  # noqa: E501
+        ("127.0.0.1:9092", "127.0.0.1", "4: source.kafka.bootstrap_servers: found '${KAFKA:-127.0.0.1}', expected host:port, several with commas"),  # noqa: E501
+        ("    sinks: [w", "    transform: Price@1\n    sinks: [w", "12: entities.orders.transform: found 'Price@1', expected client.name@1.2.3 in lower case"),  # noqa: E501
         ("sinks: [warehouse]\n", "sinks: [warehouse]\ndead_letters: {sink: nowhere}\n", "13: dead_letters.sink: found 'nowhere', expected a name under sinks: warehouse"),  # noqa: E501
         ("client: acme", "client: [acme", "2: found a mistake while parsing a flow sequence: expected ',' or ']', but got ':', expected YAML"),  # noqa: E501
         ("client: acme", "client: !!python/name:os.system x", "1: found could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system', expected YAML"),  # noqa: E501
@@ -227,10 +231,19 @@ def test_secrets_are_not_printed(load_text: Load, field: str) -> None:
     assert "hunter2" not in problems[0]
 
 
-def test_logins_in_addresses_are_not_printed(load_text: Load) -> None:
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("me:hunter2@host", "***@host"),
+        ("me:hun/ter2@host", "***@host"),
+        ("kafka://hunter2@host", "***@host"),
+    ],
+)
+def test_logins_in_addresses_are_not_printed(load_text: Load, value: str, shown: str) -> None:
     """A login in an address is cut out of the problem."""
-    (problem,) = problems_of(load_text, changed("${KAFKA:-127.0.0.1:9092}", "me:hunter2@host"))
-    assert "found '***@host'" in problem
+    (problem,) = problems_of(load_text, changed("${KAFKA:-127.0.0.1:9092}", value))
+    assert f"found {shown!r}" in problem
+    assert "ter2" not in problem
 
 
 def test_all_problems_at_once(load_text: Load) -> None:
@@ -243,6 +256,30 @@ def test_all_problems_at_once(load_text: Load) -> None:
     )
     lines = [problem.split(":")[1] for problem in problems_of(load_text, text)]
     assert lines == ["1", "8", "17", "21"]
+
+
+def test_unknown_transforms(load_text: Load, tmp_path: Path) -> None:
+    """A transform that does not exist is reported beside the rest, with the one that was perhaps meant."""
+    text = changed("    sinks: [w", "    transform: acme.total@1.0.1\n    sinks: [w")
+    assert load_text(text).entities["orders"].transform == "acme.total@1.0.1"
+    with pytest.raises(ConfigError) as caught:
+        load_text(text.replace("PORT:-5432", "PORT"))
+    with pytest.raises(ConfigError) as both:
+        load(tmp_path / "c.yaml", {}, lambda: ["acme.total@1.0.0", "acme.page@2.0.0"])
+    (unset,) = str(caught.value).splitlines()
+    assert str(both.value).splitlines() == [
+        (
+            f"{tmp_path}/c.yaml:12: entities.orders.transform: found 'acme.total@1.0.1', "
+            "expected one of acme.total@1.0.0, acme.page@2.0.0 (did you mean 'acme.total@1.0.0'?)"
+        ),
+        unset,
+    ]
+
+
+def test_transforms_are_looked_up_where_there_are_some(tmp_path: Path) -> None:
+    """Without an entity that has a transform nobody asks which there are."""
+    (tmp_path / "c.yaml").write_text(GOOD, encoding="utf-8")
+    load(tmp_path / "c.yaml", {}, lambda: pytest.fail("asked"))
 
 
 def test_exactly_once_is_refused_with_a_reason(load_text: Load) -> None:

@@ -1,0 +1,25 @@
+"""Hold the forms that names and addresses have in a config, with words for people beside each pattern."""
+
+from __future__ import annotations
+
+__all__ = ["CLIENT", "COLUMN", "NAME", "SERVERS", "TOPIC", "TRANSFORM", "WORDS"]
+
+CLIENT = r"^[a-z][a-z0-9_]{0,30}$"
+# Postgres cuts identifiers after 63 bytes.
+NAME = r"^[a-z][a-z0-9_]{0,62}$"
+COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
+TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
+TRANSFORM = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+$"
+SERVERS = r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$"
+
+WORDS = {
+    CLIENT: "a name of a-z, 0-9 and _, at most 31, the first a letter",
+    NAME: "a name of a-z, 0-9 and _, at most 63, the first a letter",
+    COLUMN: (
+        "a name of letters, digits and _, at most 63, the first a letter: "
+        "columns that start with _ are tillstream's own"
+    ),
+    TOPIC: "a topic's name: letters, digits, '.', '_' and '-', at most 249",
+    TRANSFORM: "client.name@1.2.3 in lower case",
+    SERVERS: "host:port, several with commas",
+}
