@@ -67,8 +67,8 @@ def _reach_database(sink: PostgresSink) -> None:
     failure = _connect(sink.host, sink.port)
     if failure is not None:
         raise UnavailableError(
-            f"Postgres at {sink.host}:{sink.port} does not answer ({failure}): check the sink's host and port "
-            "and that the database runs ('tillstream ps' for the local stack)"
+            f"Postgres at {sink.host}:{sink.port} does not answer ({failure}): check the sink's host and "
+            "port and that the database runs ('tillstream ps' for the local stack)"
         )
 
 

@@ -96,8 +96,8 @@ class CompiledContract:
         self.key_columns = tuple(key)
         self._key_places = tuple(self.columns.index(name) for name in key)
         by_name = {column.name: column for column in columns}
-        self._row = _compile(entity, columns)
-        self._key = _compile(f"{entity} key", [by_name[name] for name in key])
+        self._row = _compile(columns)
+        self._key = _compile([by_name[name] for name in key])
         self._decode_json = msgspec.json.Decoder(self._row.struct).decode
 
     def decode(self, row: bytes) -> Values:
@@ -160,16 +160,18 @@ class _Compiled:
             raise RecordError("contract", str(error)) from error
 
 
-def _compile(name: str, columns: Sequence[Column]) -> _Compiled:
-    # msgspec wants required fields first unless they are keyword-only, which keeps the order.
+def _compile(columns: Sequence[Column]) -> _Compiled:
+    # Databases name columns as they like, Python's fields must be identifiers.
+    names = {f"f{place}": column.name for place, column in enumerate(columns)}
     fields: list[Any] = []
-    for column in columns:
+    for field, column in zip(names, columns, strict=True):
         kind = _TYPES[column.kind]
         if column.nullable:
-            fields.append((column.name, kind | None if kind is not Any else Any, None))
+            fields.append((field, Any if kind is Any else kind | None, None))
         else:
-            fields.append((column.name, kind))
-    struct = msgspec.defstruct(f"Row_{abs(hash(name))}", fields, kw_only=True, gc=False)
+            fields.append((field, kind))
+    # Required fields may follow optional ones only by keyword, which keeps the contract's order.
+    struct = msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
     return _Compiled(
         struct,
         [(i, _TO_WIRE[column.kind]) for i, column in enumerate(columns) if column.kind in _TO_WIRE],

@@ -55,9 +55,8 @@ class Registry:
             return self._known[name]
         except KeyError:
             near = difflib.get_close_matches(name, self._known) or self.names()
-            raise TransformError(
-                f"transform {name!r} is unknown; did you mean {', '.join(near) or 'one yet to be registered'}?"
-            ) from None
+            known = ", ".join(near) or "none"
+            raise TransformError(f"transform {name!r} is unknown; expected one of: {known}") from None
 
     def names(self) -> list[str]:
         """Return all known names in order."""

@@ -45,9 +45,8 @@ def check_dofn(name: str, dofn: type[beam.DoFn]) -> None:
     parameters = list(inspect.signature(dofn.process).parameters.values())[1:]
     extra = [parameter.name for parameter in parameters[1:]]
     if not parameters or extra:
-        raise TransformError(
-            f"transform {name!r}: process takes {', '.join(extra) or 'nothing'}, expected the change event alone"
-        )
+        found = ", ".join(extra) or "nothing"
+        raise TransformError(f"transform {name!r}: process takes {found}, expected the change event alone")
 
 
 class TransformChanges(beam.DoFn):
@@ -172,7 +171,7 @@ def _mutations(dofn: beam.DoFn, event: ChangeEvent) -> list[Mutation]:
         if not isinstance(mutation, Mutation):
             raise RecordError(
                 "transform_failed",
-                f"found a {type(mutation).__name__} from process, expected what event.upsert or event.delete return",
+                f"found a {type(mutation).__name__} from process, expected event.upsert() or event.delete()",
             )
         if mutation.index != index:
             mutations[index] = msgspec.structs.replace(mutation, index=index)

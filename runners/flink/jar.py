@@ -14,7 +14,6 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from google.protobuf import json_format
@@ -29,7 +28,9 @@ __all__ = ["ENTRY_CLASS", "pipeline_proto", "write_jar"]
 ENTRY_CLASS = "org.apache.beam.runners.flink.FlinkPipelineRunner"
 _JOB = "job"
 _CLASSES = {
-    "beam-runners-java-job-service-*.jar": ("org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils",),
+    "beam-runners-java-job-service-*.jar": (
+        "org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils",
+    ),
     "beam-runners-flink-*.jar": (
         "org/apache/beam/runners/flink/FlinkPipelineRunner",
         "org/apache/beam/runners/flink/FlinkPortableRunnerResult",
@@ -43,7 +44,10 @@ def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb
     """Return a client's pipeline in Beam's portable form."""
     environment = json.dumps(harness_environment(config), sort_keys=True)
     options = PipelineOptions(
-        environment_type="PROCESS", environment_config=environment, sdk_location="container", streaming=not bounded
+        environment_type="PROCESS",
+        environment_config=environment,
+        sdk_location="container",
+        streaming=not bounded,
     )
     pipeline = beam.Pipeline(runner="PortableRunner", options=options)
     build(pipeline, config, bounded=bounded)
@@ -68,7 +72,11 @@ def write_jar(config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bo
     }
     pipeline = json_format.MessageToDict(pipeline_proto(config, bounded=bounded))
     with zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as out:
-        _write(out, "META-INF/MANIFEST.MF", f"Manifest-Version: 1.0\r\nMain-Class: {ENTRY_CLASS}\r\n\r\n".encode())
+        _write(
+            out,
+            "META-INF/MANIFEST.MF",
+            f"Manifest-Version: 1.0\r\nMain-Class: {ENTRY_CLASS}\r\n\r\n".encode(),
+        )
         _write(out, "BEAM-PIPELINE/pipeline-manifest.json", _json({"defaultJobName": _JOB}))
         _write(out, f"BEAM-PIPELINE/{_JOB}/pipeline.json", _json(pipeline))
         _write(out, f"BEAM-PIPELINE/{_JOB}/pipeline-options.json", _json(options))
@@ -92,7 +100,9 @@ def _write(out: zipfile.ZipFile, name: str, content: bytes) -> None:
 def _the_jar(folder: Path, pattern: str) -> Path:
     found = sorted(folder.glob(pattern))
     if not found:
-        raise MissingToolError(f"found no {pattern} in {folder}, expected the Flink runner: run 'tillstream up'")
+        raise MissingToolError(
+            f"found no {pattern} in {folder}, expected the Flink runner: run 'tillstream up'"
+        )
     return found[0]
 
 
