@@ -234,6 +234,6 @@ class KafkaReader:
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
             raise UnavailableError(
                 f"{message.topic()}[{message.partition()}]: offset {message.offset()} is gone from the broker "
-                f"({error}): records were deleted before they were read; start the job anew"
+                f"({error}): deleted before it was read; start the job anew"
             )
         _log.warning("%s[%s]: %s; will try again", message.topic(), message.partition(), error)
