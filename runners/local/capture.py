@@ -22,6 +22,7 @@ from tillstream.runners.local.secret_files import ensure_password
 
 if TYPE_CHECKING:
     import psycopg
+
     from tillstream.runners.local.addresses import Database
     from tillstream.runners.local.stack import LocalStack
 
@@ -196,7 +197,9 @@ def _create(connection: psycopg.Connection, database: str, capture: Capture, pas
     published = connection.execute(
         "select 1 from pg_publication where pubname = %s", (capture.publication,)
     ).fetchone()
-    clause = sql.SQL("alter publication {} set table {}" if published else "create publication {} for table {}")
+    clause = sql.SQL(
+        "alter publication {} set table {}" if published else "create publication {} for table {}"
+    )
     statements.append(clause.format(publication, sql.SQL(", ").join(tables)))
     for statement in statements:
         connection.execute(statement)
@@ -211,8 +214,12 @@ class _Connector:
         self._deadline_s = deadline_s
 
     def put(self, config: dict[str, str]) -> None:
-        """Create or change it and wait until it and its task run."""
-        while True:
+        """Create or change it and wait until it and its task run.
+
+        Connect restarts a connector also for the configuration that it has, amid a snapshot if need be.
+        """
+        status, kept = self._request("GET", "/config")
+        while status != _OK or {**kept, "name": None} != {**config, "name": None}:
             status, answer = self._request("PUT", "/config", config)
             if status in {_OK, _CREATED}:
                 break
@@ -249,4 +256,3 @@ class _Connector:
                 f"of connect"
             )
         time.sleep(_POLL_S)
-
