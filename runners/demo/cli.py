@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer evaluates annotations
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,10 +32,10 @@ def demo(
     Starts the local stack, fills a source database, runs the job of client acme, commits changes, and
     compares source and warehouse row by row. Exit code 0 means that they are exactly the same.
     """
-    from rich.console import Console  # noqa: PLC0415
-    from tillstream.runners.demo.site import Site  # noqa: PLC0415
+    from rich.console import Console
 
-    from tillstream.runners.demo.demo import DemoOptions, run  # noqa: PLC0415
+    from tillstream.runners.demo.demo import DemoOptions, run
+    from tillstream.runners.demo.site import Site
 
     options = DemoOptions(duration_s=duration, rate_per_s=rate, seed=seed, keep=keep)
     outcome = run(options, Site(directory), Console())

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from tillstream.runners.demo import schema
 from tillstream.runners.demo.compare import Comparison, TablePair, compare
 from tillstream.runners.demo.display import Display
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Future
 
+    import psycopg
     from rich.console import Console
+
     from tillstream.runners.demo.site import Site
 
 __all__ = ["DemoOptions", "run"]
@@ -87,9 +87,9 @@ class _Demo:
         self._site.enter(self._step)
         self._site.forget()
         with (
-            psycopg.connect(self._site.source_dsn, autocommit=True) as source,
-            psycopg.connect(self._site.source_dsn, autocommit=True) as shop,
-            psycopg.connect(self._site.warehouse_dsn, autocommit=True) as warehouse,
+            self._site.source() as source,
+            self._site.source() as shop,
+            self._site.warehouse() as warehouse,
         ):
             schema.create(shop)
             simulator = Simulator(shop, self._options.seed)

@@ -10,10 +10,8 @@ rewritten for each run, and the stack would fill with what nobody reads.
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.error
-import urllib.request
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -22,6 +20,7 @@ from psycopg import errors, sql
 
 from tillstream.pipelines.errors import StackError
 from tillstream.runners.demo import schema
+from tillstream.runners.local.http import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,17 +128,12 @@ def _wait(part: str, what: str, is_done: Callable[[], bool]) -> None:
 
 def _request(method: str, url: str) -> Any:
     """Return the answer's JSON, {} when it is empty, None when there is no such thing."""
-    request = urllib.request.Request(url, method=method)  # noqa: S310 - the stack's own loopback address
     try:
-        with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT_S) as answer:  # noqa: S310
-            return json.loads(answer.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        if error.code == 404:  # noqa: PLR2004 - HTTP's not found
-            return None
-        raise StackError(
-            f"Kafka Connect: {method} {url}: {error.code} {error.read().decode()[:500]}"
-        ) from error
-    except urllib.error.URLError as error:
-        raise StackError(
-            f"Kafka Connect: {url} does not answer: {error.reason}: see `tillstream ps`"
-        ) from error
+        status, answer = request(method, url, timeout_s=_HTTP_TIMEOUT_S)
+    except OSError as error:
+        raise StackError(f"Kafka Connect: {url} does not answer: {error}: see `tillstream ps`") from error
+    if status == HTTPStatus.NOT_FOUND:
+        return None
+    if status >= HTTPStatus.BAD_REQUEST:
+        raise StackError(f"Kafka Connect: {method} {url}: {status} {answer}")
+    return answer or {}
