@@ -1,0 +1,119 @@
+"""Say what every sink does, and find a sink by its type.
+
+A sink lives in one worker process, inside a Beam DoFn: `open` in its setup, `write` at the end of each
+bundle, `close` in its teardown. It is made of plain config, so that it can travel to the worker; secrets
+are looked up in `open`, connections are made there.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tillstream.configs import ClientConfig, Entity
+from tillstream.pipelines.errors import ConfigError, MissingToolError
+from tillstream.pipelines.records import DeadLetter, MutationBatch
+
+__all__ = ["Sink", "open_sink", "register", "sink_class"]
+
+
+class Sink(ABC):
+    """Be the base of all sinks.
+
+    Args:
+        name: the sink's name in the client's config.
+        client: whose rows it writes.
+        model: the sink's part of the client's config.
+        entities: those whose rows it takes, by name; none for a store of dead letters only.
+    """
+
+    def __init__(self, name: str, client: str, model: Any, entities: Mapping[str, Entity]) -> None:
+        self.name = name
+        self.client = client
+        self.entities = dict(entities)
+
+    @abstractmethod
+    def open(self) -> None:
+        """Connect, and prepare the far side for the entities.
+
+        Raises:
+            SinkUnavailableError: if the far side does not answer, after bounded retries.
+            SinkError: if it refuses, with what to do.
+        """
+
+    @abstractmethod
+    def write(self, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+        """Write batches as one unit; a shard's batches are in order, shards may mix.
+
+        Returns:
+            The rows that the far side refuses; all others are written when this returns.
+
+        Raises:
+            SinkUnavailableError: if the far side does not answer, after bounded retries. Writing the same
+                batches again is then harmless.
+            SinkError: if it refuses all of them, with what to do.
+        """
+
+    @abstractmethod
+    def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters in the client's store; raises as `write` does."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what `open` took; may be called more than once."""
+
+
+_TARGETS: dict[str, tuple[str, str]] = {}
+
+
+def register(kind: str, target: str, extra: str = "") -> None:
+    """Make a sink known.
+
+    Args:
+        kind: its `type` in configs.
+        target: `module:Class`, imported when the first such sink is opened.
+        extra: the optional part of the distribution that it needs.
+
+    Raises:
+        ValueError: if the kind is taken, or the target has another form.
+    """
+    if kind in _TARGETS:
+        raise ValueError(f"found sink type {kind!r} twice, expected each once: it is {_TARGETS[kind][0]}")
+    if target.count(":") != 1:
+        raise ValueError(f"found target {target!r}, expected module:Class")
+    _TARGETS[kind] = (target, extra)
+
+
+def sink_class(kind: str) -> type[Sink]:
+    """Return the class of a sink type.
+
+    Raises:
+        ConfigError: if the type is unknown; lists the known ones.
+        MissingToolError: if its optional dependency is not installed.
+    """
+    if kind not in _TARGETS:
+        raise ConfigError(f"found sink type {kind!r}, expected one of {', '.join(sorted(_TARGETS))}")
+    target, extra = _TARGETS[kind]
+    module, name = target.split(":")
+    try:
+        found: type[Sink] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise MissingToolError(
+            f"sink type {kind!r} needs the package {error.name}: pip install 'tillstream[{extra}]'"
+        ) from error
+    return found
+
+
+def open_sink(config: ClientConfig, name: str) -> Sink:
+    """Return one of a client's sinks, open, for the entities that name it; raises as `Sink.open` does."""
+    model = config.sinks[name]
+    entities = {key: entity for key, entity in config.entities.items() if name in entity.sinks}
+    sink = sink_class(model.type)(name, config.client, model, entities)
+    sink.open()
+    return sink
+
+
+register("postgres", "tillstream.io.sinks.postgres:PostgresSink", "postgres")
+register("files", "tillstream.io.sinks.files:FilesSink", "files")

@@ -1,0 +1,62 @@
+"""Make dead letters of mutations that a far side refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
+
+__all__ = ["refused", "text_of"]
+
+
+def refused(batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
+    """Return the dead letter of one mutation.
+
+    Args:
+        batch: that the mutation came in.
+        record: the mutation.
+        detail: what the far side said.
+    """
+    return DeadLetter(
+        client=batch.client,
+        entity=batch.entity,
+        step="write",
+        reason="refused_by_sink",
+        detail=detail,
+        topic=batch.topic,
+        partition=batch.partition,
+        offset=record.offset,
+        index=record.index,
+        key=_json(batch.key_columns, record.key),
+        payload=None if record.values is None else _json(batch.columns, record.values),
+    )
+
+
+def text_of(value: bytes | None) -> str | None:
+    """Return bytes as text, or None where they are none that a database or a JSON line takes as it is."""
+    if value is None or b"\0" in value:
+        return None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _json(columns: Sequence[str], values: Sequence[Any]) -> bytes:
+    row = {column: _plain(value) for column, value in zip(columns, values, strict=True)}
+    # The standard encoder spells lone surrogates, which may be why the row is refused.
+    return json.dumps(row, default=_spelt, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)

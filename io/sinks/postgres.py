@@ -1,0 +1,208 @@
+"""Write rows into the tables of a Postgres database, by key."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from tillstream.configs import Entity
+from tillstream.configs import PostgresSink as PostgresSinkModel
+from tillstream.io.sinks.base import Sink
+from tillstream.io.sinks.postgres_errors import Cause, cause_of, describe
+from tillstream.io.sinks.postgres_letters import insert_letters
+from tillstream.io.sinks.postgres_merge import Connection, Merge
+from tillstream.io.sinks.postgres_salvage import salvage
+from tillstream.io.sinks.postgres_tables import ensure_dead_letters, ensure_tables
+from tillstream.pipelines.errors import SinkError, SinkUnavailableError
+from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
+
+__all__ = ["PostgresSink"]
+
+_LOG = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+_FIRST_PAUSE_S = 0.1
+_PAUSE_S_MAX = 5.0
+# Bounds how long a lock of someone else, or a server that vanished, holds a bundle.
+_SESSION = "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=5min"
+_ANSWER_MS_MAX = 30_000
+
+
+class PostgresSink(Sink):
+    """Write rows into one table an entity: COPY into a temporary table, then merge by key.
+
+    The table has the contract's columns, the entity's key as its primary key, and `_source_time`, the
+    commit time in the source. It is created if missing, gets the contract's new columns, wider types and
+    nullability, and is never narrowed; widening a type rewrites the table under an exclusive lock. Needs a
+    session of its own: a pooler that hands out transactions loses the temporary tables.
+
+    Delivery guarantees:
+        At-least-once, and idempotent by key: all rows of one `write` are committed in one transaction, and
+        writing them again ends in the same rows, also where a connection broke in mid-commit. Broken by
+        writing an older batch again after a newer one of the same keys: until all is replayed, those rows
+        show their older state. Broken also by other writers of the same tables, and by triggers that count.
+        Keeps no state of its own beyond one staging table an entity and connection, emptied by each commit.
+
+    Args:
+        name: the sink's name in the client's config.
+        client: whose rows it writes.
+        model: the sink's part of the client's config.
+        entities: those whose rows it takes, by name.
+    """
+
+    def __init__(
+        self, name: str, client: str, model: PostgresSinkModel, entities: Mapping[str, Entity]
+    ) -> None:
+        super().__init__(name, client, model, entities)
+        self._model = model
+        self._schema = model.schema_name or client
+        self._connection: Connection | None = None
+        self._merges: dict[str, Merge] = {}
+        self._prepared: set[str] = set()
+
+    @property
+    def address(self) -> str:
+        """Return where the sink writes, for messages; holds no secret."""
+        return f"{self._model.host}:{self._model.port}/{self._model.database}"
+
+    def open(self) -> None:
+        """Connect, then create and widen the tables; raises as Sink.open does."""
+        self._merges = {
+            name: Merge(self._schema, name, entity)
+            for name, entity in self.entities.items()
+            if entity.contract is not None
+        }
+        self._insist(self._ensure)
+
+    def write(self, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+        """Write batches in one transaction; raises as Sink.write does."""
+        latest = self._collapse(batches)
+        try:
+            self._insist(lambda connection: self._merge(connection, latest))
+        except _BadRowError:
+            return self._insist(lambda connection: self._salvage(connection, latest, batches))
+        return []
+
+    def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters in the client's schema; raises as Sink.write does."""
+        self._insist(lambda connection: insert_letters(connection, self._schema, letters))
+
+    def close(self) -> None:
+        """Close the connection."""
+        connection, self._connection = self._connection, None
+        self._prepared = set()
+        if connection is not None:
+            connection.close()
+
+    def _ensure(self, connection: Connection) -> None:
+        ensure_tables(connection, self._schema, self.entities)
+        ensure_dead_letters(connection, self._schema)
+
+    def _collapse(self, batches: Sequence[MutationBatch]) -> dict[str, dict[Any, MutationRecord]]:
+        """Return the last mutation of each key of each entity: one statement cannot write a row twice."""
+        latest: dict[str, dict[Any, MutationRecord]] = {}
+        for batch in batches:
+            merge = self._merges.get(batch.entity)
+            if merge is None or batch.columns != merge.columns or batch.key_columns != merge.key_columns:
+                raise SinkError(
+                    f"sink {self.name}: found a batch of entity {batch.entity!r} with columns "
+                    f"({', '.join(batch.columns)}), expected those of its contract: "
+                    "it was made under another config; launch the job anew"
+                )
+            by_key = latest.setdefault(batch.entity, {})
+            for record in batch.records:
+                by_key[record.key] = record
+        return latest
+
+    def _merge(self, connection: Connection, latest: Mapping[str, Mapping[Any, MutationRecord]]) -> None:
+        self._prepare(connection, latest)
+        with connection.transaction():
+            for entity, by_key in latest.items():
+                self._merges[entity].apply(connection, by_key.values())
+
+    def _salvage(
+        self,
+        connection: Connection,
+        latest: Mapping[str, Mapping[Any, MutationRecord]],
+        batches: Sequence[MutationBatch],
+    ) -> list[DeadLetter]:
+        self._prepare(connection, latest)
+        letters: list[DeadLetter] = []
+        with connection.transaction():
+            for entity, by_key in latest.items():
+                own = [batch for batch in batches if batch.entity == entity]
+                letters += salvage(connection, self._merges[entity], list(by_key.values()), own)
+        return letters
+
+    def _prepare(self, connection: Connection, entities: Mapping[str, Any]) -> None:
+        for entity in entities:
+            if entity not in self._prepared:
+                self._merges[entity].prepare(connection)
+                self._prepared.add(entity)
+
+    def _insist(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Do some work, again on a fresh connection after each outage, as long as the config says."""
+        attempts = Retrying(
+            retry=retry_if_exception(lambda error: cause_of(error) is Cause.OUTAGE),
+            wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_PAUSE_S_MAX),
+            stop=stop_after_delay(self._model.retry_s_max),
+            reraise=True,
+        )
+        try:
+            return attempts(self._attempt, work)
+        except (psycopg.Error, ValueError, TypeError) as error:
+            raise self._translate(error) from error
+
+    def _attempt(self, work: Callable[[Connection], _Result]) -> _Result:
+        if self._connection is None:
+            self._connection = self._connect()
+        try:
+            return work(self._connection)
+        except psycopg.Error as error:
+            if cause_of(error) is Cause.OUTAGE:
+                _LOG.warning("sink %s (%s): %s; trying again", self.name, self.address, describe(error))
+                self.close()
+            raise
+
+    def _connect(self) -> Connection:
+        model = self._model
+        return psycopg.connect(
+            host=model.host,
+            port=model.port,
+            dbname=model.database,
+            user=model.user,
+            password=model.password.resolve(self.client) if model.password else None,
+            sslmode=model.sslmode,
+            connect_timeout=model.connect_timeout_s,
+            application_name=f"tillstream-{self.client}",
+            client_encoding="UTF8",
+            options=_SESSION,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=_ANSWER_MS_MAX,
+            autocommit=True,
+        )
+
+    def _translate(self, error: Exception) -> Exception:
+        cause = cause_of(error)
+        if cause is Cause.ROW:
+            return _BadRowError(describe(error))
+        if cause is Cause.OUTAGE:
+            return SinkUnavailableError(
+                f"sink {self.name}: no lasting answer from Postgres at {self.address} within "
+                f"{self._model.retry_s_max} s: {describe(error)}: check that the server is up, reachable "
+                f"from here, has room, and lets user {self._model.user!r} in"
+            )
+        return SinkError(
+            f"sink {self.name}: Postgres at {self.address} refuses: {describe(error)}: check the rights of "
+            f"user {self._model.user!r} on schema {self._schema!r}, and that its tables are as the sink left them"
+        )
+
+
+class _BadRowError(SinkError):
+    """Say that some row of a transaction is refused; never leaves this module on `write`."""

