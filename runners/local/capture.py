@@ -114,6 +114,7 @@ def register_debezium(
     capture = Capture(client, topic_prefix, tuple(tables), partitions)
     password = ensure_password(stack.layout.secrets / _PASSWORD_FILE)
     _admit(stack.addresses.source, capture, password)
+    _create_topics(stack.addresses.kafka, capture)
     secret = f"${{directory:{stack.layout.secrets}:{_PASSWORD_FILE}}}"
     config = connector_config(capture, stack.addresses.source, secret)
     _Connector(stack.addresses.connect, capture.connector, deadline_s).put(config)
@@ -203,6 +204,25 @@ def _create(connection: psycopg.Connection, database: str, capture: Capture, pas
     statements.append(clause.format(publication, sql.SQL(", ").join(tables)))
     for statement in statements:
         connection.execute(statement)
+
+
+def _create_topics(bootstrap: str, capture: Capture) -> None:
+    """Create the topics, so that a job finds also those of tables without a row."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, NewTopic
+
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    new = [
+        NewTopic(topic, num_partitions=capture.partitions, replication_factor=1) for topic in capture.topics
+    ]
+    for topic, future in admin.create_topics(new).items():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise StackError(
+                    f"kafka at {bootstrap} refuses topic {topic}: {error.args[0].str()}"
+                ) from error
 
 
 class _Connector:

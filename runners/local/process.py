@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = ["Command", "ProcessId", "alive", "kill", "marked", "start", "stop"]
 # The kernel counts start times in ticks since boot; psutil adds the boot time, which shifts with the clock.
 _START_TOLERANCE_S = 2.0
 _KILL_WAIT_S = 10.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,7 @@ def alive(identity: ProcessId | None) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(identity.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            process.wait(0)  # it is our own child and ended: free its entry
+        if _has_ended(process):
             return None
         same = abs(process.create_time() - identity.started_s) <= _START_TOLERANCE_S
     except psutil.Error:
@@ -111,8 +112,7 @@ def stop(processes: Iterable[tuple[psutil.Process, signal.Signals]], grace_s: fl
         except psutil.NoSuchProcess:
             continue
         asked.append(process)
-    _, left = psutil.wait_procs(asked, timeout=grace_s)
-    kill(left)
+    kill(_await_end(asked, grace_s))
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
@@ -128,4 +128,28 @@ def kill(processes: Iterable[psutil.Process]) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(doomed, timeout=_KILL_WAIT_S)
+    _await_end(doomed, _KILL_WAIT_S)
+
+
+def _await_end(processes: list[psutil.Process], deadline_s: float) -> list[psutil.Process]:
+    """Wait until processes have ended, and return those that have not in time.
+
+    A process that ended stays a zombie until its parent asks for it, for ever in a container whose first
+    process never asks; psutil's own wait would wait for that too.
+    """
+    end_s = time.monotonic() + deadline_s
+    while (
+        left := [process for process in processes if not _has_ended(process)]
+    ) and time.monotonic() < end_s:
+        time.sleep(_POLL_S)
+    return left
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            return False
+        process.wait(0)  # frees the entry if it is a child of ours
+    except psutil.Error:
+        pass
+    return True
