@@ -9,10 +9,10 @@ from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
-from tillstream.io.sinks import Sink, open_sink
 
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
+from tillstream.io.sinks import Sink, open_sink
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
 
 __all__ = ["WriteDeadLetters", "WriteMutations"]
@@ -104,9 +104,10 @@ class WriteDeadLetters(beam.DoFn):
         """Start with nothing buffered."""
         self._letters: list[DeadLetter] = []
 
-    def process(self, frame: bytes) -> None:
+    def process(self, frame: bytes) -> tuple[()]:
         """Buffer the letters of one frame."""
         self._letters.extend(DeadLetterBatch.decode(frame).letters)
+        return ()
 
     def finish_bundle(self) -> None:
         """Write what is buffered."""

@@ -121,6 +121,7 @@ def _reason(answer: requests.Response) -> str:
         errors = answer.json().get("errors", [])
     except ValueError:
         return answer.text[:2000]
-    # Flink repeats the sentence in front of the whole stack; the causes say what happened.
-    lines = [line for error in errors for line in str(error).splitlines() if not line.startswith("\tat ")]
-    return "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))[:2000]
+    # Flink gives the whole stack; the first line says what it was about, the last cause what happened.
+    lines = [line.strip() for error in errors for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by: ")]
+    return " ".join(lines[:1] + causes[-1:])[:2000]

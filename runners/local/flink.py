@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -85,7 +87,6 @@ def flink_settings(context: Context) -> dict[str, object]:
         "restart-strategy.exponential-delay.backoff-multiplier": 1.5,
         "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
-        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "infinite",
         "heartbeat.interval": 2000,
         "heartbeat.timeout": 20000,
     }
@@ -124,11 +125,11 @@ class _Flink(Service):
             "TILLSTREAM_SECRETS_DIR": str(self.context.layout.secrets),
         }
 
-    def _overview(self) -> dict[str, int]:
-        status, overview = request("GET", f"{self.address}/overview")
+    def _get(self, path: str) -> dict[str, Any]:
+        status, answer = request("GET", f"{self.address}{path}")
         if status != _OK:
-            raise NotReadyError(f"GET /overview answered {status}")
-        return dict(overview)
+            raise NotReadyError(f"GET {path} answered {status}")
+        return dict(answer)
 
 
 class JobManager(_Flink):
@@ -148,13 +149,18 @@ class JobManager(_Flink):
 
     def check(self) -> None:
         """Ask for the cluster's overview."""
-        self._overview()
+        self._get("/overview")
 
 
 class TaskManager(_Flink):
     """Run the TaskManager, which starts a Python harness for each job."""
 
     name = "taskmanager"
+
+    def prepare(self) -> None:
+        """Write the configuration, and give this start a name that no earlier one had."""
+        super().prepare()
+        self._id_file.write_text(f"taskmanager-{secrets.token_hex(4)}", encoding="ascii")
 
     def command(self) -> Command:
         """Return the TaskManager's command."""
@@ -165,10 +171,17 @@ class TaskManager(_Flink):
             options=[f"-XX:MaxDirectMemorySize={direct_mb}m", "-XX:MaxMetaspaceSize=256m"],
         )
         sizes = [part for name, value in _TASKMANAGER_MEMORY.items() for part in ("-D", f"{name}={value}")]
-        return Command([*java, *sizes], self._environment())
+        identity = ("-D", f"taskmanager.resource-id={self._id_file.read_text(encoding='ascii')}")
+        return Command([*java, *sizes, *identity], self._environment())
 
     def check(self) -> None:
-        """See that the JobManager has its slots."""
-        slots = self._overview()["slots-total"]
+        """See that the JobManager knows this TaskManager, and not just one that was killed before."""
+        known = self._get("/taskmanagers")["taskmanagers"]
+        name = self._id_file.read_text(encoding="ascii")
+        slots = sum(manager["slotsNumber"] for manager in known if manager["id"] == name)
         if slots < _SLOTS:
-            raise NotReadyError(f"the JobManager has {slots} of {_SLOTS} slots")
+            raise NotReadyError(f"the JobManager has {slots} of {_SLOTS} slots of {name}")
+
+    @property
+    def _id_file(self) -> Path:
+        return self.data / "resource-id"
