@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationInfo
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationInfo
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from tillstream.configs import forms
 
@@ -16,12 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "NO_TRUTH",
     "ClientName",
     "ConfigModel",
     "Interpolated",
     "Name",
+    "Number",
     "RelativePath",
     "absolute",
+    "at_home",
     "context_of",
     "interpolate",
 ]
@@ -40,6 +43,13 @@ class ConfigModel(BaseModel):
         populate_by_name=True,
         use_attribute_docstrings=False,
     )
+
+
+def _refuse_truth(value: Any) -> Any:
+    # To Python, and so to pydantic, true is the number 1.
+    if isinstance(value, bool):
+        raise PydanticKnownError("int_type")
+    return value
 
 
 class _Context(dict[str, Any]):
@@ -90,12 +100,30 @@ def _interpolate_field(text: str, info: ValidationInfo) -> str:
 
 
 def absolute(text: str, info: ValidationInfo) -> str:
-    """Return a path that starts from the config file's folder as an absolute one."""
-    return os.path.normpath(context_of(info).folder.absolute() / Path(text).expanduser())
+    """Return a path that starts from the config file's folder as an absolute one.
+
+    Raises:
+        ValueError: if it starts from the home of an unknown user.
+    """
+    return os.path.normpath(context_of(info).folder.absolute() / at_home(text))
+
+
+def at_home(text: str) -> Path:
+    """Return a path with a leading `~` replaced.
+
+    Raises:
+        ValueError: if it starts from the home of an unknown user.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError("expected a path; ~ here is the home of nobody known") from error
 
 
 ClientName = Annotated[str, StringConstraints(pattern=forms.CLIENT)]
 Name = Annotated[str, StringConstraints(pattern=forms.NAME)]
+NO_TRUTH = BeforeValidator(_refuse_truth)
+Number = Annotated[int, NO_TRUTH]
 # For defaults that refer to the environment; what the file says is interpolated before validation.
 Interpolated = Annotated[str, AfterValidator(_interpolate_field)]
 # Relative to the config file's folder, made absolute when the config is loaded.

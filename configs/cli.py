@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,9 @@ def schema() -> None:
 
 
 def _known_transforms() -> list[str]:
-    # Transforms bring Beam, which takes seconds to import.
-    from tillstream.transforms.clients import bundled_transforms
+    # Transforms bring Beam, which takes seconds to import, and warns of versions to come.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        from tillstream.transforms.clients import bundled_transforms
 
     return bundled_transforms().names()

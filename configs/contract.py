@@ -75,6 +75,8 @@ class ColumnModel(ConfigModel):
             precision, scale = map(int, match.groups())
             if not (0 < precision <= _PRECISION_MAX and scale <= precision):
                 raise ValueError(f"expected decimal(p,s) with 0 < p <= {_PRECISION_MAX} and s <= p")
+        elif value.startswith("decimal(") and not value.endswith(")"):
+            raise ValueError("expected decimal(p,s); put it in quotes, because inside {} a comma ends it")
         elif value == "decimal" or value not in KINDS:
             raise ValueError(f"expected one of {', '.join(KINDS).replace('decimal', 'decimal(p,s)')}")
         return value

@@ -88,6 +88,8 @@ class Document:
         problem = (error.problem or "something").removeprefix("found ")
         text = f"a mistake {error.context}: {problem}" if error.context else problem
         text = f"found {text}, expected YAML"
+        if error.context == "expected a single document in the stream":
+            text = "found a second document, expected one a file"
         self.problems = [Problem((), text, 1 if mark is None else mark.line + 1)]
 
     def _build(self, node: yaml.Node, path: Path, above: tuple[int, ...]) -> Any:

@@ -143,29 +143,36 @@ def _problem(document: Document, error: ErrorDetails) -> Problem:
     if kind == "union_tag_invalid":
         path = (*path, "type")
     found = repr(str(path[-1])) if is_key else document.found(path)
-    if kind in _EXPECTED:
-        expected = _EXPECTED[kind].format(**context)
-        if kind == "string_type" and found not in ("nothing", "a mapping", "a list"):
-            expected += _QUOTE
-    elif kind == "string_pattern_mismatch":
-        expected = WORDS[context["pattern"]]
-    elif kind.startswith("datetime"):
-        expected = _EXPECTED["timezone_aware"]
-    else:
-        text = error["msg"].removeprefix("Value error, ")
-        if text.startswith("found "):
-            return Problem(path, text)
-        expected = text.removeprefix("expected ")
+    text = error["msg"].removeprefix("Value error, ")
+    if kind not in _EXPECTED and text.startswith("found "):
+        return Problem(path, text)
+    expected = _expected(error, path, found)
     hint = "" if is_key else _near(path, document, context)
     return Problem(path, f"found {found}, expected {expected}{hint}")
+
+
+def _expected(error: ErrorDetails, path: paths.Path, found: str) -> str:
+    """Return in words what would have been right."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "model_type" and path[-2:-1] == ("contract",):
+        return "a type, or a mapping of fields"
+    if kind == "string_pattern_mismatch":
+        return WORDS[context["pattern"]]
+    if kind.startswith("datetime"):
+        return _EXPECTED["timezone_aware"]
+    if kind not in _EXPECTED:
+        return error["msg"].removeprefix("Value error, ").removeprefix("expected ")
+    quote = kind == "string_type" and found not in ("nothing", "a mapping", "a list")
+    return _EXPECTED[kind].format(**context) + (_QUOTE if quote else "")
 
 
 def _near(path: paths.Path, document: Document, context: Mapping[str, Any]) -> str:
     """Return the hint for a word that is nearly one of a few known ones."""
     known = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags") or ""))
     if "contract" in (path[-2:-1] + path[-3:-2]):
-        known = list(KINDS)
-    return near(document.found(path).strip("'"), known)
+        known = [kind.replace("decimal", "decimal(p,s)") for kind in KINDS]
+    found = document.found(path)
+    return near(found.strip("'"), known) if found.startswith("'") else ""
 
 
 def _path(document: Document, location: tuple[int | str, ...]) -> tuple[paths.Path, bool]:

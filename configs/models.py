@@ -7,7 +7,15 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from tillstream.configs import forms
-from tillstream.configs.base import ClientName, ConfigModel, Interpolated, Name, RelativePath
+from tillstream.configs.base import (
+    NO_TRUTH,
+    ClientName,
+    ConfigModel,
+    Interpolated,
+    Name,
+    Number,
+    RelativePath,
+)
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.secrets import SecretRef
@@ -60,7 +68,7 @@ class PostgresSink(ConfigModel):
 
     type: Literal["postgres"] = Field(description="Kind of sink.")
     host: str = Field(description="Where the database listens.")
-    port: int = Field(default=5432, ge=1, le=65535, description="Its TCP port.")
+    port: Number = Field(default=5432, ge=1, le=65535, description="Its TCP port.")
     database: str = Field(description="Name of the database.")
     user: str = Field(description="Role that writes.")
     password: SecretRef | None = Field(default=None, description="Reference to its password.")
@@ -72,8 +80,8 @@ class PostgresSink(ConfigModel):
     sslmode: Literal["disable", "prefer", "require", "verify-ca", "verify-full"] = Field(
         default="prefer", description="How far to trust the network, as in libpq."
     )
-    connect_timeout_s: int = Field(default=10, ge=1, description="Longest wait for a connection, seconds.")
-    retry_s_max: int = Field(
+    connect_timeout_s: Number = Field(default=10, ge=1, description="Longest wait for a connection, seconds.")
+    retry_s_max: Number = Field(
         default=60, ge=0, description="How long to retry an outage before the job restarts, seconds."
     )
 
@@ -117,7 +125,7 @@ class Delivery(ConfigModel):
         default="at-least-once",
         description="at-least-once: nothing is lost; after a failure some rows are written again, by key.",
     )
-    checkpoint_interval_ms: int = Field(
+    checkpoint_interval_ms: Number = Field(
         default=1000, ge=100, le=3_600_000, description="Time between checkpoints, milliseconds."
     )
 
@@ -130,20 +138,22 @@ class Flink(ConfigModel):
         validate_default=True,
         description="The cluster's REST address.",
     )
-    parallelism: int = Field(default=1, ge=1, le=128, description="Subtasks of each stage.")
-    max_parallelism: int = Field(
+    parallelism: Number = Field(default=1, ge=1, le=128, description="Subtasks of each stage.")
+    max_parallelism: Number = Field(
         default=128,
         ge=1,
         le=32768,
         description="Key groups; bounds parallelism, and is fixed while state lives.",
     )
-    shards: int = Field(
+    shards: Number = Field(
         default=16, ge=1, le=1024, description="Parts of the key space; fixed while state lives."
     )
-    memory_mb_max: int | None = Field(
-        default=None, ge=256, description="Limit of the Python process's data, mebibytes; none by default."
+    memory_mb_max: Annotated[int, Field(ge=256), NO_TRUTH] | None = Field(
+        default=None, description="Limit of the Python process's data, mebibytes; none by default."
     )
-    state_cache_mb: int = Field(default=64, ge=1, description="State kept in the Python process, mebibytes.")
+    state_cache_mb: Number = Field(
+        default=64, ge=1, description="State kept in the Python process, mebibytes."
+    )
 
 
 FLINK_DEFAULTS = {

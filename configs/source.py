@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
@@ -16,10 +17,11 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from tillstream.configs import forms
-from tillstream.configs.base import ConfigModel, RelativePath, context_of
+from tillstream.configs.base import NO_TRUTH, ConfigModel, Number, RelativePath, at_home, context_of
 from tillstream.configs.secrets import SecretRef
 from tillstream.pipelines.errors import ConfigError
 
@@ -39,11 +41,11 @@ def _check_topic(topic: str) -> str:
 
 def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
     # The folder's own name is no pattern.
-    return str(Path(glob.escape(str(context_of(info).folder.absolute())), Path(pattern).expanduser()))
+    return str(Path(glob.escape(str(context_of(info).folder.absolute())), at_home(pattern)))
 
 
 _Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_absolute_pattern)]
-_Natural = Annotated[int, Field(ge=0)]
+_Natural = Annotated[int, Field(ge=0), NO_TRUTH]
 _Topic = Annotated[str, AfterValidator(_check_topic)]
 _Servers = Annotated[str, StringConstraints(pattern=forms.SERVERS)]
 
@@ -76,9 +78,20 @@ def _start_tag(value: Any) -> str:
     return "~at" if isinstance(value, (dict, StartAt)) else "~name"
 
 
+def _known_start(value: Any) -> Any:
+    if value not in ("earliest", "latest"):
+        raise PydanticCustomError(
+            "unknown_start",
+            "expected earliest, latest, {timestamp: ...} or {offsets: ...}",
+            {"expected": "'earliest' or 'latest'"},
+        )
+    return value
+
+
 # Tagged, so that a mistake is reported once and not for each alternative.
 _Start = Annotated[
-    Annotated[Literal["earliest", "latest"], Tag("~name")] | Annotated[StartAt, Tag("~at")],
+    Annotated[Literal["earliest", "latest"], BeforeValidator(_known_start), Tag("~name")]
+    | Annotated[StartAt, Tag("~at")],
     Discriminator(_start_tag),
 ]
 
@@ -99,14 +112,16 @@ class KafkaSource(ConfigModel):
         description="Where a job without a checkpoint starts: earliest, latest, {timestamp: ...} or "
         "{offsets: ...}.",
     )
-    poll_interval_ms: int = Field(
+    poll_interval_ms: Number = Field(
         default=50, ge=5, le=60_000, description="Time between polls, milliseconds."
     )
-    poll_records_max: int = Field(default=20_000, ge=1, le=1_000_000, description="Most records of a poll.")
-    rate_limit_per_s: int | None = Field(
-        default=None, ge=1, description="Most records read a second by the whole job; none by default."
+    poll_records_max: Number = Field(
+        default=20_000, ge=1, le=1_000_000, description="Most records of a poll."
     )
-    discovery_interval_s: int = Field(
+    rate_limit_per_s: Annotated[int, Field(ge=1), NO_TRUTH] | None = Field(
+        default=None, description="Most records read a second by the whole job; none by default."
+    )
+    discovery_interval_s: Number = Field(
         default=10, ge=1, description="Time between looks for new topics and partitions, seconds."
     )
     group_id: str | None = Field(

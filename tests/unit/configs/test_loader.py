@@ -155,7 +155,14 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("user: writer", "user: writer\n    user: other", "20: sinks.warehouse.user: found a second time, first on line 19, expected once"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^other']\n", "8: entities.orders.topic: found 'acme.public.orders', expected one that source.kafka.topics reads"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^(']\n", "5: source.kafka.topics: found '^(', expected a regular expression after ^: missing ), unterminated subpattern at position 1"),  # noqa: E501
-        ("9092}\n", "9092}\n    start: soon\n", "5: source.kafka.start: found 'soon', expected 'earliest' or 'latest'"),  # noqa: E501
+        ("9092}\n", "9092}\n    start: soon\n", "5: source.kafka.start: found 'soon', expected earliest, latest, {timestamp: ...} or {offsets: ...}"),  # noqa: E501
+        ("9092}\n", "9092}\n    start: earlist\n", "5: source.kafka.start: found 'earlist', expected earliest, latest, {timestamp: ...} or {offsets: ...} (did you mean 'earliest'?)"),  # noqa: E501
+        ("9092}\n", "9092}\n    start: [earliest]\n", "5: source.kafka.start: found a list, expected earliest, latest, {timestamp: ...} or {offsets: ...}"),  # noqa: E501
+        ("9092}\n", "9092}\n    rate_limit_per_s: true\n", "5: source.kafka.rate_limit_per_s: found true, expected a whole number"),  # noqa: E501
+        ("${PORT:-5432}", "yes", "17: sinks.warehouse.port: found yes, expected a whole number"),
+        ("order_id: int64", "order_id:", "10: entities.orders.contract.order_id: found nothing, expected a type, or a mapping of fields"),  # noqa: E501
+        ("order_id: int64", "order_id: decimal", "10: entities.orders.contract.order_id: found 'decimal', expected one of bool, int16, int32, int64, float32, float64, decimal(p,s), string, bytes, date, time, timestamp, timestamptz, uuid, json (did you mean 'decimal(p,s)'?)"),  # noqa: E501
+        ("client: acme", "---\n---", "2: found a second document, expected one a file"),
         ("9092}\n", "9092}\n    start: {}\n", "5: source.kafka.start: found neither, expected exactly one of 'timestamp' and 'offsets'"),  # noqa: E501
         ("9092}\n", "9092}\n    start: {timestamp: 2024-05-01}\n", "5: source.kafka.start.timestamp: found 2024-05-01, expected a time with its zone, such as 2024-05-01T00:00:00Z"),  # noqa: E501
         ("9092}\n", "9092}\n    security_protocol: SASL_SSL\n", "3: source.kafka: found security_protocol SASL_SSL, expected sasl_mechanism, sasl_username and sasl_password beside it"),  # noqa: E501

@@ -36,6 +36,15 @@ def test_folders_are_taken_literally(tmp_path: Path) -> None:
     assert source_of(folder, "x*").expand() == [folder / "x.jsonl"]
 
 
+def test_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path may start from one's home; the home of an unknown user is refused."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.jsonl").touch()
+    assert source_of(Path("/nowhere"), "~/a.jsonl").expand() == [tmp_path / "a.jsonl"]
+    with pytest.raises(ValueError, match="home of nobody"):
+        source_of(tmp_path, "~no-such-user/a.jsonl")
+
+
 def test_nothing_found(tmp_path: Path) -> None:
     """A pattern that matches nothing is named."""
     with pytest.raises(ConfigError, match=r"none\*"):
