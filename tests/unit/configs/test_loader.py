@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ import pytest
 from tillstream.configs import ClientConfig, PostgresSink, load
 from tillstream.configs.loader import default_environment
 from tillstream.pipelines.errors import ConfigError
+from tillstream.runners.local.layout import Layout
+from tillstream.runners.local.state import State
 
 GOOD = """\
 client: acme
@@ -321,8 +322,7 @@ def test_the_stack_lends_its_environment(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("TILLSTREAM_DIR", str(tmp_path))
     monkeypatch.setenv("MINE", "process")
     assert "STACKS" not in default_environment()
-    state = {"environment": {"MINE": "stack", "STACKS": "stack"}}
-    (tmp_path / "stack.json").write_text(json.dumps(state), encoding="utf-8")
+    State(environment={"MINE": "stack", "STACKS": "stack"}).save(Layout(tmp_path))
     found = default_environment()
     assert (found["MINE"], found["STACKS"]) == ("process", "stack")
     (tmp_path / "stack.json").write_text("{half", encoding="utf-8")
