@@ -32,6 +32,7 @@ class Sink(ABC):
     def __init__(self, name: str, client: str, model: Any, entities: Mapping[str, Entity]) -> None:
         self.name = name
         self.client = client
+        self.model = model
         self.entities = dict(entities)
 
     @abstractmethod

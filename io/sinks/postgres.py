@@ -54,11 +54,12 @@ class PostgresSink(Sink):
         entities: those whose rows it takes, by name.
     """
 
+    model: PostgresSinkModel
+
     def __init__(
         self, name: str, client: str, model: PostgresSinkModel, entities: Mapping[str, Entity]
     ) -> None:
         super().__init__(name, client, model, entities)
-        self._model = model
         self._schema = model.schema_name or client
         self._connection: Connection | None = None
         self._merges: dict[str, Merge] = {}
@@ -67,7 +68,7 @@ class PostgresSink(Sink):
     @property
     def address(self) -> str:
         """Return where the sink writes, for messages; holds no secret."""
-        return f"{self._model.host}:{self._model.port}/{self._model.database}"
+        return f"{self.model.host}:{self.model.port}/{self.model.database}"
 
     def open(self) -> None:
         """Connect, then create and widen the tables; raises as Sink.open does."""
@@ -149,13 +150,14 @@ class PostgresSink(Sink):
         attempts = Retrying(
             retry=retry_if_exception(lambda error: cause_of(error) is Cause.OUTAGE),
             wait=wait_random_exponential(multiplier=_FIRST_PAUSE_S, max=_PAUSE_S_MAX),
-            stop=stop_after_delay(self._model.retry_s_max),
+            stop=stop_after_delay(self.model.retry_s_max),
             reraise=True,
         )
         try:
-            return attempts(self._attempt, work)
+            result: _Result = attempts(self._attempt, work)
         except (psycopg.Error, ValueError, TypeError) as error:
             raise self._translate(error) from error
+        return result
 
     def _attempt(self, work: Callable[[Connection], _Result]) -> _Result:
         if self._connection is None:
@@ -169,7 +171,7 @@ class PostgresSink(Sink):
             raise
 
     def _connect(self) -> Connection:
-        model = self._model
+        model = self.model
         return psycopg.connect(
             host=model.host,
             port=model.port,
@@ -195,12 +197,13 @@ class PostgresSink(Sink):
         if cause is Cause.OUTAGE:
             return SinkUnavailableError(
                 f"sink {self.name}: no lasting answer from Postgres at {self.address} within "
-                f"{self._model.retry_s_max} s: {describe(error)}: check that the server is up, reachable "
-                f"from here, has room, and lets user {self._model.user!r} in"
+                f"{self.model.retry_s_max} s: {describe(error)}: check that the server is up, reachable "
+                f"from here, has room, and lets user {self.model.user!r} in"
             )
         return SinkError(
-            f"sink {self.name}: Postgres at {self.address} refuses: {describe(error)}: check the rights of "
-            f"user {self._model.user!r} on schema {self._schema!r}, and that its tables are as the sink left them"
+            f"sink {self.name}: Postgres at {self.address} refuses: {describe(error)}: check the rights "
+            f"of user {self.model.user!r} on schema {self._schema!r}, and that its tables are as the sink "
+            "left them: it creates and widens them when the job starts"
         )
 
 

@@ -9,12 +9,13 @@ Measured against other ways in docs/decisions/0002-copy-format.md.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
+from tillstream.io.sinks.floats import spell_non_finite
 
 __all__ = ["COPY_OPTIONS", "encode_rows"]
 
@@ -27,7 +28,7 @@ _ESCAPE = re.compile(rb'\\(?:["\\]|([bfnrt])|u00([0-9a-fA-F]{2}))')
 _CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
-def encode_rows(rows: Sequence[tuple[Any, ...]], float_places: Sequence[int] = ()) -> bytes:
+def encode_rows(rows: list[tuple[Any, ...]], float_places: Sequence[int] = ()) -> bytes:
     """Return the stream of some rows.
 
     Args:
@@ -38,8 +39,7 @@ def encode_rows(rows: Sequence[tuple[Any, ...]], float_places: Sequence[int] = (
         ValueError: if a value cannot be encoded: text with lone surrogates, integers beyond 64 bits.
         TypeError: if a value has a type that is no wire form.
     """
-    for place in float_places:
-        rows = _spell_non_finite(rows, place)
+    rows = spell_non_finite(rows, float_places)
     # No text holds a raw line feed yet, so the sequence between two rows is unmistakable.
     stream = _encode_lines(rows)[1:-2].replace(b"]\n[", b"\n") + b"\n"
     if _MAYBE_CONTROL.search(stream):
@@ -54,17 +54,3 @@ def _unescape(match: re.Match[bytes]) -> bytes:
     if code is not None:
         return bytes((int(code, 16),))
     return match[0]
-
-
-def _spell_non_finite(rows: Sequence[tuple[Any, ...]], place: int) -> Sequence[tuple[Any, ...]]:
-    # A sum tells in one pass of C whether any value is not finite; an overflow only costs a closer look.
-    if math.isfinite(sum(row[place] or 0.0 for row in rows)):
-        return rows
-    return [
-        (*row[:place], str(row[place]), *row[place + 1 :]) if _is_non_finite(row[place]) else row
-        for row in rows
-    ]
-
-
-def _is_non_finite(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

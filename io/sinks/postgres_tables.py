@@ -81,7 +81,7 @@ def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, En
                 )
             existing = _existing(connection, schema, name)
             if existing:
-                _widen(connection, schema, name, entity.key, columns, existing)
+                _widen(connection, schema, name, entity, existing)
             else:
                 connection.execute(_create(schema, name, entity.key, columns))
 
@@ -127,15 +127,15 @@ def _widen(
     connection: Connection,
     schema: str,
     table: str,
-    key: Sequence[str],
-    columns: Sequence[Column],
+    entity: Entity,
     existing: Mapping[str, _Existing],
 ) -> None:
     qualified = sql.Identifier(schema, table)
-    _check_key(connection, f"{schema}.{table}", qualified, key)
+    _check_key(connection, f"{schema}.{table}", qualified, entity.key)
+    columns = entity.columns()
     actions = [
         *_column_actions(f"{schema}.{table}", columns, existing),
-        *_null_actions(key, columns, existing),
+        *_null_actions(entity.key, columns, existing),
     ]
     if actions:
         connection.execute(sql.SQL("ALTER TABLE {} {}").format(qualified, sql.SQL(", ").join(actions)))
@@ -191,4 +191,4 @@ def _null_actions(
 
 def _type(kind: PgType) -> sql.SQL:
     # Types come from this package's own table and integers, never from a config's text.
-    return sql.SQL(str(kind))  # type: ignore[arg-type]
+    return sql.SQL(str(kind))
