@@ -183,20 +183,26 @@ class LocalStack:
         return Context(self.layout, state.ports, java, jars)
 
     def _settle_ports(self, state: State, configured: Mapping[str, int]) -> None:
+        running = {
+            part.name for part in _CLASSES if process.alive(state.processes.get(part.name)) is not None
+        }
         for part in _CLASSES:
             for name in part.listens:
-                wanted = configured.get(name, state.ports.get(name))
-                if process.alive(state.processes.get(part.name)) is not None:
-                    if wanted != state.ports.get(name):
+                kept = state.ports.get(name)
+                wanted = configured.get(name, kept)
+                if part.name in running:
+                    if wanted != kept:
                         raise UserError(
-                            f"{part.name} listens on {state.ports.get(name)} already, expected {wanted} for "
-                            f"{name}: run 'tillstream down' first"
+                            f"{part.name} listens on {kept} already, expected {wanted} for {name}: run "
+                            f"'tillstream down' first"
                         )
                 elif wanted is not None and not is_free(wanted):
-                    raise StackError(
-                        f"port {wanted} of {name} is taken by another program: stop that, or give another "
-                        f"with --port {name}=PORT"
-                    )
+                    if running or name in configured:
+                        raise StackError(
+                            f"port {wanted} of {name} is taken by another program: stop that, or run "
+                            f"'tillstream down' and give another with --port {name}=PORT"
+                        )
+                    del state.ports[name]  # nobody knows the old one any more, so another will do
         state.ports = choose_ports(configured, state.ports)
         state.environment = Addresses.of(self.layout, state.ports).environment(self.layout)
         state.save(self.layout)
