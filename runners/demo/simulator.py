@@ -92,10 +92,11 @@ class Simulator:
         connection.execute("set enable_mergejoin = off")
 
     def fill(self) -> int:
-        """Fill the empty tables with a retailer's data; returns the number of rows."""
+        """Fill the empty tables with a retailer's data; returns the number of rows that they then hold."""
         opening = list(self._traffic.opening())
         self._commit(opening)
-        return sum(len(statement.rows) for transaction in opening for statement in transaction)
+        statements = [statement for transaction in opening for statement in transaction]
+        return sum(len(statement.rows) for statement in statements if statement.operation == "insert")
 
     def run(self, pace: Pace) -> Committed:
         """Commit what falls due, until the end of the run; returns `committed`, which grows meanwhile.

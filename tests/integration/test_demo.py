@@ -20,7 +20,7 @@ def test_ten_seconds_of_traffic_arrive_exactly(tmp_path: Path) -> None:
     figures = json.loads(lines[-1])
     assert (figures["missing"], figures["extra"], figures["mismatched"]) == (0, 0, 0)
     assert figures["events"] >= 2_800  # ten seconds of 200, one of them five times as dense
-    assert figures["rows"] > 8_000
+    assert figures["rows"] > 7_000
     assert 0 < figures["latency_ms_p50"] <= figures["latency_ms_p95"]
     assert figures["throughput_per_s"] > 0
     assert any(line.startswith("verdict: missing 0, extra 0, mismatched 0 (") for line in lines)

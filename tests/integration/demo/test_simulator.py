@@ -56,8 +56,9 @@ def test_counts_are_what_the_database_holds(source: psycopg.Connection) -> None:
     """Opening rows plus inserts minus deletes are the rows of each table."""
     time = FakeTime()
     simulator = Simulator(source, 5, clock=time.clock, sleep=time.sleep)
-    simulator.fill()
+    filled = simulator.fill()
     before = {table: len(rows) for table, rows in contents(source).items()}
+    assert filled == sum(before.values())
     committed = simulator.run(Pace(rate_per_s=200, duration_s=10))
     for table, rows in contents(source).items():
         change = committed.events[table, "insert"] - committed.events[table, "delete"]
