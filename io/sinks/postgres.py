@@ -160,9 +160,9 @@ class PostgresSink(Sink):
         return result
 
     def _attempt(self, work: Callable[[Connection], _Result]) -> _Result:
-        if self._connection is None:
-            self._connection = self._connect()
         try:
+            if self._connection is None:
+                self._connection = self._connect()
             return work(self._connection)
         except psycopg.Error as error:
             if cause_of(error) is Cause.OUTAGE:

@@ -44,4 +44,5 @@ def describe(error: BaseException) -> str:
         if diag.message_primary:
             column = f" (column {diag.column_name})" if diag.column_name else ""
             return f"{diag.message_primary}{column} [{error.sqlstate}]"
-    return str(error).strip() or type(error).__name__
+    # The client library writes paragraphs.
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
