@@ -16,6 +16,7 @@ import psutil
 import psycopg
 import pytest
 from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 
 from tillstream.pipelines.errors import StackError
 from tillstream.runners.local.capture import register_debezium
@@ -196,6 +197,22 @@ def test_taken_port_is_replaced_while_nothing_runs(stack: LocalStack) -> None:
         assert stack.addresses.warehouse.port != before.warehouse.port
         with psycopg.connect(stack.addresses.warehouse.dsn()) as warehouse:
             assert warehouse.execute("select answer from kept").fetchall() == [(42,)]
+
+
+def test_broker_keeps_its_topics_on_other_ports(stack: LocalStack) -> None:
+    """A broker whose ports another program took, its controller's among them, moves with its topics."""
+    stack.down()
+    ports = json.loads(stack.layout.state_file.read_text())["ports"]
+    with (
+        socket.create_server(("127.0.0.1", ports["kafka"])),
+        socket.create_server(("127.0.0.1", ports["controller"])),
+    ):
+        stack.up(["kafka"])
+        moved = json.loads(stack.layout.state_file.read_text())["ports"]
+        assert all(moved[name] != ports[name] for name in ("kafka", "controller"))
+        topics = AdminClient({"bootstrap.servers": stack.addresses.kafka}).list_topics(timeout=10).topics
+        assert "initech.public.prices" in topics
+    stack.down()
 
 
 def test_taken_port_of_a_part_that_died_is_named(stack: LocalStack) -> None:
