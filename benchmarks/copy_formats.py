@@ -45,7 +45,7 @@ TYPES = {
 COLUMNS = ", ".join(TYPES)
 DEFINITIONS = ", ".join(f"{name} {kind}" for name, kind in TYPES.items())
 UPDATES = ", ".join(f"{name} = excluded.{name}" for name in TYPES if name != "order_id")
-MERGE = f"ON CONFLICT (order_id) DO UPDATE SET {UPDATES}"  # noqa: S608
+MERGE = f"ON CONFLICT (order_id) DO UPDATE SET {UPDATES}"
 encode_json = msgspec.json.Encoder().encode
 encode_lines = msgspec.json.Encoder().encode_lines
 

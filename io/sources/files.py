@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
-from io import BufferedReader
+from importlib import import_module
 from pathlib import Path
 from typing import IO, cast
 
@@ -44,5 +44,6 @@ def _open(path: Path) -> IO[bytes]:
     if path.suffix == ".zst":
         import zstandard
 
-        return cast("IO[bytes]", BufferedReader(zstandard.open(path, "rb")))
+        # Named so because type checkers that start here take `io` for this project's own folder.
+        return cast("IO[bytes]", import_module("io").BufferedReader(zstandard.open(path, "rb")))
     return path.open("rb")

@@ -233,7 +233,7 @@ class KafkaReader:
             return
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
             raise UnavailableError(
-                f"{message.topic()}[{message.partition()}]: offset {message.offset()} is gone from the broker "
+                f"{message.topic()}[{message.partition()}]: offset {message.offset()} is gone "
                 f"({error}): deleted before it was read; start the job anew"
             )
         _log.warning("%s[%s]: %s; will try again", message.topic(), message.partition(), error)
