@@ -165,7 +165,8 @@ class ReadChanges(beam.DoFn):
             offset = messages[-1].offset() + 1
             yield from self._collector.flush()
             self._read.inc(len(messages))
-            self._session.reader.publish({(topic, partition): offset})
+        # Without messages too: what the last poll found may still wait for its turn to be published.
+        self._session.reader.publish({(topic, partition): offset} if messages else {})
         if messages or stored is None:
             offset_state.write(encode_offset(offset))
         self._polled_until_ms[key] = time.time_ns() // 1_000_000

@@ -46,4 +46,4 @@ def _open(path: Path) -> IO[bytes]:
 
         # Named so because type checkers that start here take `io` for this project's own folder.
         return cast("IO[bytes]", import_module("io").BufferedReader(zstandard.open(path, "rb")))
-    return path.open("rb")
+    return cast("IO[bytes]", path.open("rb"))
