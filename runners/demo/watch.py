@@ -38,11 +38,13 @@ class Patience:
         snapshot_s: without any arrival, until the first rows must have come.
         stall_s: without any arrival, until a pipeline that is behind is given up.
         quiet_s: without any arrival, until one that has caught up counts as empty; above two checkpoints.
+        unread_s: the same, while the published offsets say that something is unread.
     """
 
     snapshot_s: float = 120.0
     stall_s: float = 45.0
     quiet_s: float = 2.5
+    unread_s: float = 8.0
 
 
 class Watch:
@@ -120,21 +122,24 @@ class Watch:
             self._sleep(_POLL_S)
         simulator.result()
 
-    def drain(self) -> bool:
-        """Wait until nothing is on its way; returns False when the pipeline is behind and has stalled."""
+    def drain(self, *, trusts_lag: bool) -> bool:
+        """Wait until nothing is on its way; returns False when the pipeline is behind and has stalled.
+
+        Args:
+            trusts_lag: wait for a lag of zero. Published offsets are for display and may trail for good
+                when nothing comes any more, so first ask without, and believe them when rows differ.
+        """
         end = str(self._fetch(sql.SQL("select pg_current_wal_lsn()::text")))
         self._arrived_s = self._clock()
         while self._quiet_s() < self._patience.stall_s:
             self._poll("draining")
-            is_behind = self._lag_now != 0 or not self._is_captured(end) or not self._has_all_rows()
-            if not is_behind and self._quiet_s() >= self._patience.quiet_s:
+            is_read = self._lag_now == 0
+            quiet_s = self._patience.quiet_s if is_read else self._patience.unread_s
+            is_settled = self._is_captured(end) and self._has_all_rows() and (is_read or not trusts_lag)
+            if is_settled and self._quiet_s() >= quiet_s:
                 return True
             self._sleep(_POLL_S)
         return False
-
-    def has_news(self) -> bool:
-        """Look once more; true if rows have arrived since the last look."""
-        return self._poll("draining") > 0
 
     def _poll(self, title: str) -> int:
         self._check()

@@ -85,7 +85,7 @@ def watch(world: Any) -> Watch:
         committed=Committed(),
         display=Display(Console(file=io.StringIO())),
         check=world.check,
-        patience=Patience(snapshot_s=20, stall_s=10, quiet_s=2),
+        patience=Patience(snapshot_s=20, stall_s=10, quiet_s=2, unread_s=4),
         clock=lambda: world.now_s,
         sleep=world.sleep,
     )
@@ -123,21 +123,32 @@ def test_drain_waits_for_what_is_on_its_way(late: str) -> None:
     """Equal counts do not end it while a message is unread or the source's log is not captured."""
     world = World({0: 5}, source_rows=5)
     setattr(world, late, 7.0)
-    assert watch(world).drain()
+    assert watch(world).drain(trusts_lag=True)
     assert world.now_s == 7
 
 
 def test_drain_waits_until_rows_have_stopped() -> None:
     """Updates leave the counts equal: the drain ends when none has come for a while."""
     world = World({0: 5, 1: 1, 2: 1, 3: 1}, source_rows=8)
-    assert watch(world).drain()
+    assert watch(world).drain(trusts_lag=True)
     assert world.now_s == 5
+
+
+@pytest.mark.parametrize(("trusts_lag", "is_drained", "ends_s"), [(False, True, 4), (True, False, 10)])
+def test_lag_that_stays_is_waited_for_only_when_trusted(
+    *, trusts_lag: bool, is_drained: bool, ends_s: float
+) -> None:
+    """Published offsets that trail for good lengthen the quiet that is asked for, or stall the drain."""
+    world = World({0: 5}, source_rows=5)
+    world.lag_until_s = 1_000
+    assert watch(world).drain(trusts_lag=trusts_lag) is is_drained
+    assert world.now_s == pytest.approx(ends_s, abs=1)
 
 
 def test_drain_gives_up_on_a_stall() -> None:
     """Rows that never come end the drain with False, so that the comparison can tell which they are."""
     world = World({0: 4}, source_rows=5)
-    assert not watch(world).drain()
+    assert not watch(world).drain(trusts_lag=True)
     assert world.now_s == pytest.approx(10, abs=1)
 
 
