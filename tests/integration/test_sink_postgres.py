@@ -1,0 +1,337 @@
+"""What is particular to the Postgres sink: types, tables, refused rows, broken connections."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tillstream.configs import Entity
+from tillstream.io.sinks.postgres import PostgresSink
+from tillstream.pipelines.errors import SinkError, SinkUnavailableError
+from tillstream.pipelines.records import MutationBatch
+
+from .conftest import Database
+from .sink_rigs import TIME_US, batch
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+Open = Callable[..., PostgresSink]
+
+
+def entity(*key: str, **contract: Any) -> Entity:
+    """Return an entity of that contract."""
+    return Entity.model_validate(
+        {"topic": "t", "key": key or ["id"], "contract": contract, "sinks": ["sink"]}
+    )
+
+
+@pytest.fixture
+def open_sink(database: Database) -> Iterator[Open]:
+    """Return a function that opens a sink on an empty schema, for one entity `things`."""
+    database.run("DROP SCHEMA IF EXISTS acme CASCADE")
+    sinks: list[PostgresSink] = []
+
+    def opened(things: Entity, **model: Any) -> PostgresSink:
+        sink = PostgresSink("sink", "acme", database.model(**model), {"things": things})
+        sinks.append(sink)
+        sink.open()
+        return sink
+
+    yield opened
+    for sink in sinks:
+        sink.close()
+
+
+def things(described: Entity, *rows: tuple[Any, ...], offset: int = 0) -> MutationBatch:
+    """Return a batch of the entity `things`."""
+    return batch("things", *rows, offset=offset, entities={"things": described})
+
+
+@pytest.mark.parametrize(
+    ("kind", "wire", "found"),
+    [
+        ("bool", True, True),
+        ("int16", -32768, -32768),
+        ("int32", 2147483647, 2147483647),
+        ("int64", -(2**63), -(2**63)),
+        ("float32", 1.5, 1.5),
+        ("float64", 1e-300, 1e-300),
+        ("float64", float("inf"), float("inf")),
+        ("float64", float("-inf"), float("-inf")),
+        ("decimal(20,4)", "-1234567890123456.7890", "-1234567890123456.7890"),
+        ("decimal(5,2)", "NaN", "NaN"),
+        ("string", "", ""),
+        ("string", "null", "null"),
+        ("string", "\\N", "\\N"),
+        ("string", "\\.", "\\."),
+        ("string", "a\n\\.\nb", "a\n\\.\nb"),
+        ("string", 'tab\t, "quotes" \' \\ \\n \r\n \b\f\x01\x7f ż 漢 🙂', None),
+        ("string", "]\n[", "]\n["),
+        ("bytes", b"", b""),
+        ("bytes", bytes(range(256)), bytes(range(256))),
+        ("date", "2024-02-29", "2024-02-29"),
+        ("time", "23:59:59.000001", "23:59:59.000001"),
+        ("timestamp", "2024-02-29T01:02:03.000004", "2024-02-29 01:02:03.000004"),
+        (
+            "timestamptz",
+            dt.datetime(2024, 2, 29, 1, 2, 3, 4, dt.timezone.utc),
+            "2024-02-29 01:02:03.000004+00",
+        ),
+        ("timestamptz", "2024-02-29T01:02:03+02:00", "2024-02-28 23:02:03+00"),
+        ("uuid", "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "6f9619ff-8b86-d011-b42d-00cf4fc964ff"),
+        ("json", '{"a": "x\\n\\"\\\\"}', '{"a": "x\\n\\"\\\\"}'),
+        ("json", "null", "null"),
+    ],
+)
+def test_values_arrive_as_they_are(
+    open_sink: Open, database: Database, kind: str, wire: Any, found: Any
+) -> None:
+    """A value of each type, beside a null, is the same in the table."""
+    described = entity(id="int32", value=kind)
+    assert open_sink(described).write([things(described, (1, wire), (2, None))]) == []
+    value = "value" if kind.startswith(("bool", "int", "float", "bytes")) else "value::text"
+    rows = database.rows(f"SELECT {value} FROM (SELECT * FROM acme.things ORDER BY id) t")
+    assert rows == [(wire if found is None else found,), (None,)]
+
+
+def test_not_a_number_arrives(open_sink: Open, database: Database) -> None:
+    """NaN among finite floats does not become null."""
+    described = entity(id="int32", value="float64")
+    open_sink(described).write([things(described, (1, 0.5), (2, float("nan")), (3, None))])
+    rows = database.rows("SELECT id, value::text FROM acme.things ORDER BY id")
+    assert rows == [(1, "0.5"), (2, "NaN"), (3, None)]
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), max_size=20))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_arrives(open_sink: Open, database: Database, texts: list[str]) -> None:
+    """Text of any characters, but NUL, is the same in the table."""
+    described = entity(id="int32", value="string")
+    open_sink(described).write([things(described, *enumerate(texts))])
+    rows = database.rows("SELECT id, value FROM acme.things ORDER BY id")
+    assert rows[: len(texts)] == list(enumerate(texts))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wire", "said"),
+    [
+        ("string", "a\0b", "invalid byte sequence"),
+        ("int16", 32768, "out of range"),
+        ("decimal(5,2)", "1000.00", "numeric field overflow"),
+        ("timestamp", "2024-02-30T00:00:00", "out of range"),
+        ("uuid", "no-uuid", "invalid input syntax"),
+        ("json", "{not json", "invalid input syntax"),
+        ("json", '"\\u0000"', "unsupported Unicode escape"),
+        ("int64", None, "null value in column"),
+    ],
+)
+def test_refused_values_become_dead_letters(
+    open_sink: Open, database: Database, kind: str, wire: Any, said: str
+) -> None:
+    """The row is named with the server's sentence, which quotes no other row; all others are written."""
+    described = entity(id="int32", value={"type": kind, "nullable": False})
+    good = {"string": "x", "int16": 1, "decimal(5,2)": "1.00", "timestamp": "2024-02-29T00:00:00"}
+    good |= {"uuid": "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "json": "{}", "int64": 1}
+    rows = [(i, wire if i in {3, 4, 40} else good[kind]) for i in range(50)]
+    letters = open_sink(described).write([things(described, *rows)])
+    assert [letter.offset for letter in letters] == [3, 4, 40]
+    assert all(said in letter.detail for letter in letters), letters[0].detail
+    assert database.rows("SELECT count(*) FROM acme.things") == [(47,)]
+
+
+def test_a_key_too_long_for_its_index_is_one_bad_row(open_sink: Open, database: Database) -> None:
+    """Limits of the server that one row exceeds are the row's fault, not an outage."""
+    described = entity(id="string", value="int32")
+    # Random enough not to be compressed below the limit of an index entry.
+    long = "".join(chr(0x4E00 + (i * 7919) % 20_000) for i in range(8000))
+    (letter,) = open_sink(described).write([things(described, ("a", 1), (long, 2), ("b", 3))])
+    assert letter.offset == 1
+    assert database.rows("SELECT id FROM acme.things ORDER BY id") == [("a",), ("b",)]
+
+
+def test_the_mutation_before_a_refused_one_is_written(open_sink: Open, database: Database) -> None:
+    """A key whose last mutations are refused shows its last good one, as if each were written by itself."""
+    described = entity(id="int32", value="int16")
+    sink = open_sink(described)
+    letters = sink.write(
+        [
+            things(described, (1, 1), (2, 5), (1, 2), (1, 99_999), (2,)),
+            things(described, (1, 70_000), offset=5),
+        ]
+    )
+    assert [letter.offset for letter in letters] == [5, 3]
+    assert database.rows("SELECT id, value FROM acme.things") == [(1, 2)]
+
+
+def test_spellings_of_one_key_are_one_row(open_sink: Open, database: Database) -> None:
+    """Keys that differ as text but not as values are written one after the other."""
+    described = entity(id="decimal(10,2)", value="int32")
+    letters = open_sink(described).write([things(described, ("1.5", 1), ("2", 7), ("1.50", 2), ("1.500", 3))])
+    assert letters == []
+    assert database.rows("SELECT id::text, value FROM acme.things ORDER BY id") == [("1.50", 3), ("2.00", 7)]
+
+
+def test_the_source_time_is_kept(open_sink: Open, database: Database) -> None:
+    """Each row tells to the microsecond when it was committed in the source."""
+    described = entity(id="int32")
+    open_sink(described).write([things(described, (1,), offset=123_457)])
+    (row,) = database.rows("SELECT extract(epoch FROM _source_time) * 1000000 FROM acme.things")
+    assert int(row[0]) == TIME_US + 123_457
+
+
+def test_the_table_has_the_contract_s_types(open_sink: Open, database: Database) -> None:
+    """The table is made with the contract's types, nulls and key, whatever its columns are called."""
+    open_sink(entity("order", "id", id="int64", order="string", price="decimal(12,2)", Mixed="json"))
+    rows = database.rows(
+        "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute "
+        "WHERE attrelid = 'acme.things'::regclass AND attnum > 0 ORDER BY attnum"
+    )
+    assert rows == [
+        ("id", "bigint", True),
+        ("order", "text", True),
+        ("price", "numeric(12,2)", False),
+        ("Mixed", "jsonb", False),
+        ("_source_time", "timestamp with time zone", False),
+    ]
+
+
+def test_the_table_widens_with_the_contract(open_sink: Open, database: Database) -> None:
+    """New columns, wider types and nulls come in; what is there stays, and no column is narrowed."""
+    old = entity(
+        id="int16",
+        a="int32",
+        b="decimal(6,2)",
+        c="float32",
+        d="date",
+        e="int64",
+        f={"type": "uuid", "nullable": False},
+    )
+    open_sink(old).write(
+        [things(old, (1, 2, "3.25", 1.5, "2024-02-29", 5, "6f9619ff-8b86-d011-b42d-00cf4fc964ff"))]
+    )
+    new = entity(id="int64", a="int64", b="decimal(12,3)", c="float64", d="string", e="int16", g="string")
+    assert open_sink(new).write([things(new, (2**40, 2**40, "123456789.125", 1e300, "x", 7, "new"))]) == []
+    assert database.rows("SELECT id, a, b::text, c, d, e, g FROM acme.things ORDER BY id") == [
+        (1, 2, "3.250", 1.5, "2024-02-29", 5, None),
+        (2**40, 2**40, "123456789.125", 1e300, "x", 7, "new"),
+    ]
+    assert database.rows("SELECT pg_typeof(e)::text FROM acme.things LIMIT 1") == [("bigint",)]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("id int PRIMARY KEY, value date", r"column value: found type date, expected bigint"),
+        ("id int PRIMARY KEY, value numeric(9,2)", r"found type numeric\(9,2\), expected bigint"),
+        ("id int PRIMARY KEY, value varchar(9)", r"found type character varying\(9\), expected bigint"),
+        ("id int, value bigint", r"found unique keys \(none\), expected \(id\)"),
+        ("id int, value bigint PRIMARY KEY", r"found unique keys \(value\), expected \(id\)"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused(
+    open_sink: Open, database: Database, table: str, said: str
+) -> None:
+    """A table that the contract cannot widen is left alone, and the error says what to do."""
+    database.run("CREATE SCHEMA acme", f"CREATE TABLE acme.things ({table})")
+    with pytest.raises(SinkError, match=rf"table acme.things.*{said}"):
+        open_sink(entity(id="int32", value="int64"))
+
+
+def test_two_writers_that_start_together_make_one_table(open_sink: Open, database: Database) -> None:
+    """Writers that find no schema create it once, and both write."""
+    described = entity(id="int32", value="int32")
+    database.run("DROP SCHEMA IF EXISTS acme CASCADE")
+
+    def start(place: int) -> None:
+        open_sink(described).write([things(described, (place, place))])
+
+    writers = [threading.Thread(target=start, args=(place,)) for place in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert database.rows("SELECT count(*) FROM acme.things") == [(8,)]
+
+
+def test_it_survives_its_connection(open_sink: Open, database: Database) -> None:
+    """A connection that the server ends between two writes, as at a fail-over, is replaced."""
+    described = entity(id="int32")
+    sink = open_sink(described)
+    sink.write([things(described, (1,))])
+    ours = "pg_stat_activity WHERE application_name = 'tillstream-acme'"
+    assert database.rows(f"SELECT pg_terminate_backend(pid, 5000) FROM {ours}") == [(True,)]
+    sink.write([things(described, (2,))])
+    assert database.rows("SELECT id FROM acme.things ORDER BY id") == [(1,), (2,)]
+
+
+def test_a_connection_lost_in_mid_commit_is_harmless(
+    open_sink: Open, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the commit went through but its answer did not arrive, the rows are written again, the same."""
+    described = entity(id="int32", value="int32")
+    sink = open_sink(described)
+    sink.write([things(described, (1, 1), (2, 2))])
+    commit = psycopg.Connection.transaction
+    lost = iter([True, False])
+
+    @contextmanager
+    def answerless(self: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        with commit(self, *args, **kwargs) as transaction:
+            yield transaction
+        if next(lost):
+            self.close()
+            raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(psycopg.Connection, "transaction", answerless)
+    assert sink.write([things(described, (1, 10), (2,), (3, 30))]) == []
+    assert next(lost, None) is None
+    assert database.rows("SELECT id, value FROM acme.things ORDER BY id") == [(1, 10), (3, 30)]
+
+
+def test_a_missing_right_is_no_outage(open_sink: Open, database: Database) -> None:
+    """What the role may not do is said at once, with what to check."""
+    database.run(
+        "DROP ROLE IF EXISTS reader",
+        "CREATE ROLE reader LOGIN",
+        "CREATE SCHEMA acme",
+        "SET search_path TO acme",
+    )
+    with pytest.raises(SinkError, match=r"permission denied .* check the rights of user 'reader'"):
+        open_sink(entity(id="int32"), user="reader")
+
+
+def test_nobody_listening_is_named(open_sink: Open, tmp_path: Any) -> None:
+    """At start, a server that is not there is named with its address after bounded retries."""
+    with pytest.raises(SinkUnavailableError, match=rf"sink sink: .* {tmp_path}:5432/postgres .*: check that"):
+        open_sink(entity(id="int32"), host=str(tmp_path), retry_s_max=0)
+
+
+def test_the_password_stays_out_of_sight(
+    open_sink: Open, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The secret is resolved when the sink opens, and shows neither in the session nor in its errors."""
+    monkeypatch.setenv("WAREHOUSE_PASSWORD", "s3cret!")
+    sink = open_sink(entity(id="int32"), password="${WAREHOUSE_PASSWORD}")
+    assert sink._connection is not None
+    assert sink._connection.info.password == "s3cret!"
+    assert "s3cret" not in sink._connection.info.dsn
+    with pytest.raises(SinkUnavailableError) as caught:
+        open_sink(entity(id="int32"), password="${WAREHOUSE_PASSWORD}", database="nowhere", retry_s_max=0)
+    assert "s3cret" not in str(caught.value) + caplog.text
+    assert 'database "nowhere" does not exist' in str(caught.value)
+    del database
+
+
+def test_batches_of_another_contract_are_refused(open_sink: Open) -> None:
+    """A batch whose columns are not the contract's is a mistake that retrying cannot cure."""
+    sink = open_sink(entity(id="int32", value="int32"))
+    with pytest.raises(SinkError, match=r"entity 'things' with columns \(id\), expected"):
+        sink.write([things(entity(id="int32"), (1,))])
