@@ -44,7 +44,8 @@ _TYPES: dict[str, Any] = {
     "decimal": Decimal,
     "string": str,
     "bytes": bytes,
-    "date": dt.date,
+    # Checked on the way to the wire.
+    "date": Any,
     "time": dt.time,
     "timestamp": dt.datetime,
     "timestamptz": dt.datetime,
@@ -55,8 +56,21 @@ _TYPES: dict[str, Any] = {
 
 def _to_instant(value: dt.datetime) -> dt.datetime:
     if value.tzinfo is None:
-        raise RecordError("contract", f"found {value.isoformat()}, expected an instant with its zone")
+        raise ValueError(f"Expected an instant with its zone, got `{value.isoformat()}`")
     return value.astimezone(dt.timezone.utc)
+
+
+def _to_date(value: Any) -> str:
+    # Debezium's IsoDate puts a zone behind the day ("2026-02-28Z"), which no date parser takes.
+    if isinstance(value, str):
+        return dt.date.fromisoformat(value.removesuffix("Z")).isoformat()
+    if type(value) is dt.date:
+        return value.isoformat()
+    raise ValueError(f"Expected `date`, got `{type(value).__name__}`")
+
+
+def _to_local_time(value: dt.time) -> str:
+    return value.replace(tzinfo=None).isoformat()
 
 
 def _to_local(value: dt.datetime) -> str:
@@ -72,8 +86,8 @@ _TO_WIRE: dict[str, Callable[[Any], Any]] = {
     "float32": float,
     "float64": float,
     "decimal": str,
-    "date": dt.date.isoformat,
-    "time": dt.time.isoformat,
+    "date": _to_date,
+    "time": _to_local_time,
     "timestamp": _to_local,
     "timestamptz": _to_instant,
     "uuid": str,
@@ -137,9 +151,13 @@ class _Compiled:
     """Pair a Struct with the conversions that its columns need on the way to the wire."""
 
     def __init__(
-        self, struct: type[msgspec.Struct], to_wire: Sequence[tuple[int, Callable[[Any], Any]]]
+        self,
+        struct: type[msgspec.Struct],
+        names: Sequence[str],
+        to_wire: Sequence[tuple[int, Callable[[Any], Any]]],
     ) -> None:
         self.struct = struct
+        self._names = tuple(names)
         self._to_wire = tuple(to_wire)
 
     def wire(self, row: msgspec.Struct) -> Values:
@@ -150,7 +168,10 @@ class _Compiled:
         for place, convert in self._to_wire:
             value = changed[place]
             if value is not None:
-                changed[place] = convert(value)
+                try:
+                    changed[place] = convert(value)
+                except ValueError as error:
+                    raise RecordError("contract", f"{error} - at `$.{self._names[place]}`") from error
         return tuple(changed)
 
     def convert(self, row: Mapping[str, Any]) -> Values:
@@ -174,5 +195,6 @@ def _compile(columns: Sequence[Column]) -> _Compiled:
     struct = msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
     return _Compiled(
         struct,
+        list(names.values()),
         [(i, _TO_WIRE[column.kind]) for i, column in enumerate(columns) if column.kind in _TO_WIRE],
     )
