@@ -150,8 +150,11 @@ class Site:
         """Return lines that tell a person how to go on."""
         folder = "" if self._folder is None else f" --dir {self._folder}"
         if not is_kept:
+            end = (
+                "the stack goes on, without the demo's job and data" if self._was_up else "all is down again"
+            )
             return [
-                f"all is down again; to look around afterwards: tillstream demo --keep{folder}",
+                f"{end}; to look around afterwards: tillstream demo --keep{folder}",
                 f"config      {_shown(_CONFIG)}",
             ]
         return [
