@@ -160,6 +160,9 @@ def connector_config(capture: Capture, source: Database, password: str) -> dict[
         # A tenth of the default: how long a change may wait in the connector.
         "poll.interval.ms": "50",
         "status.update.interval.ms": "1000",
+        # A killed connector holds its slot until Postgres notices.
+        "slot.retry.delay.ms": "1000",
+        "slot.max.retries": "120",
         "errors.max.retries": "-1",
         "retriable.restart.connector.wait.ms": "2000",
     }

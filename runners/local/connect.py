@@ -51,8 +51,9 @@ class Connect(Service):
             "listeners": self.address,
             "rest.advertised.host.name": self.address.rpartition("//")[2].partition(":")[0],
             "plugin.path": self.context.jars.plugins,
-            # Plugins without a manifest of their classes are found by looking at each class.
-            "plugin.discovery": "only_scan",
+            # All plugins here have manifests (KIP-898). Looking at each class instead, "only_scan", costs
+            # 9 s of CPU, two thirds of the time that the whole stack takes to start.
+            "plugin.discovery": "service_load",
             "key.converter": json,
             "key.converter.schemas.enable": "false",
             "value.converter": json,
@@ -67,10 +68,15 @@ class Connect(Service):
             "status.storage.partitions": 1,
             # How far a source's log is read is known, and the log freed, this much later.
             "offset.flush.interval.ms": 1000,
-            # There is no second worker to wait for, and a killed one is soon forgotten.
+            # There is no second worker to wait for.
             "scheduled.rebalance.max.delay.ms": 0,
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 2000,
+            # A worker that misses the broker for longer than a heartbeat's interval gives up its tasks. New
+            # ones would then wait minutes for the slot and the metrics of the old ones, which hang in a
+            # send: outlast a restart of the broker instead.
+            "heartbeat.interval.ms": 60_000,
+            "session.timeout.ms": 180_000,
+            # So a killed worker is a member still when its successor joins, which waits for it this long.
+            "rebalance.timeout.ms": 6000,
             # It starts together with the broker, which takes a few seconds.
             "reconnect.backoff.max.ms": 250,
             "admin.reconnect.backoff.max.ms": 250,
