@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ _TYPES = {
 }
 _METADATA_TYPES = (pa.string(), pa.int64(), pa.string(), pa.int32(), pa.int64(), pa.int32())
 # Their wire form is text, which Arrow parses itself.
-_PARSED = frozenset({"decimal", "date", "time", "timestamp"})
+_PARSED = frozenset({"decimal", "date", "timestamp"})
 _DECIMAL128_DIGITS = 38
 _DECIMAL256_DIGITS = 76
 
@@ -76,7 +77,10 @@ class Parquet:
         ]
         rows = [self._delete_row(b, r) if r.values is None else r.values for b, r in records]
         for column, kind, parsed in zip(zip(*rows, strict=True), self._types, self._parsed, strict=True):
-            arrays.append(pa.array(column, pa.string()).cast(kind) if parsed else pa.array(column, kind))
+            if parsed:
+                arrays.append(pa.array(column, pa.string()).cast(kind))
+            else:
+                arrays.append(pa.array(_times(column) if kind == _TYPES["time"] else column, kind))
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_arrays(arrays, schema=self._schema), sink)
         content: bytes = sink.getvalue().to_pybytes()
@@ -87,6 +91,11 @@ class Parquet:
         for column, value in zip(batch.key_columns, record.key, strict=True):
             row[self._key_places[column]] = value
         return tuple(row)
+
+
+def _times(column: Sequence[str | None]) -> list[dt.time | None]:
+    # Arrow does not parse these.
+    return [None if value is None else dt.time.fromisoformat(value) for value in column]
 
 
 def _metadata(records: Sequence[tuple[MutationBatch, MutationRecord]]) -> tuple[list[Any], ...]:

@@ -129,7 +129,7 @@ class PostgresRig(Rig):
         """Return the table."""
         columns = ", ".join(f"{column.name}" for column in ENTITIES[entity].columns())
         key = ", ".join(ENTITIES[entity].key)
-        found = self._database.rows(f"SELECT {columns} FROM acme.{entity} ORDER BY {key}")  # noqa: S608
+        found = self._database.rows(f"SELECT {columns} FROM acme.{entity} ORDER BY {key}")
         return [tuple(_plain(value) for value in row) for row in found]
 
     def letters(self) -> list[dict[str, Any]]:
