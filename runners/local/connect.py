@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tillstream.runners.local.http import request
 from tillstream.runners.local.process import Command
-from tillstream.runners.local.service import NotReadyError, Service, java_command, write_properties
+from tillstream.runners.local.service import BRISK, NotReadyError, Service, java_command, write_properties
 
 __all__ = ["Connect"]
 
@@ -30,7 +30,7 @@ class Connect(Service):
             self.context,
             self.name,
             heap_mb=_HEAP_MB,
-            options=["-XX:+UseSerialGC"],
+            options=BRISK,
             classpath=[self.context.jars.connect],
             main="org.apache.kafka.connect.cli.ConnectDistributed",
         )

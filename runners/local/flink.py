@@ -11,7 +11,14 @@ import yaml
 from tillstream.runners.local.http import request
 from tillstream.runners.local.ports import LOOPBACK
 from tillstream.runners.local.process import Command
-from tillstream.runners.local.service import Context, NotReadyError, Service, java_command, package_folder
+from tillstream.runners.local.service import (
+    BRISK,
+    Context,
+    NotReadyError,
+    Service,
+    java_command,
+    package_folder,
+)
 
 __all__ = ["JobManager", "TaskManager", "flink_settings"]
 
@@ -143,7 +150,7 @@ class JobManager(_Flink):
         java = self._java(
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
             heap_mb=_JOBMANAGER_HEAP_MB,
-            options=["-XX:+UseSerialGC"],
+            options=BRISK,
         )
         return Command(java, self._environment())
 

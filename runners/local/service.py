@@ -15,7 +15,19 @@ from tillstream.runners.local.ports import LOOPBACK
 from tillstream.runners.local.process import Command
 from tillstream.runners.local.toolchain import JAVA_FOLDER, Jars
 
-__all__ = ["Context", "NotReadyError", "Service", "java_command", "package_folder", "write_properties"]
+__all__ = [
+    "BRISK",
+    "Context",
+    "NotReadyError",
+    "Service",
+    "java_command",
+    "package_folder",
+    "write_properties",
+]
+
+# For a JVM whose work is small: the second compiler would spend half of the CPU of a start on code that
+# never runs often enough to repay it.
+BRISK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 
 class NotReadyError(Exception):
