@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ class _Flink(Service):
         text = yaml.safe_dump(flink_settings(self.context), sort_keys=False)
         (self.data / "config.yaml").write_text(text, encoding="utf-8")
 
-    def _java(self, main: str, *, heap_mb: int, options: list[str]) -> list[str | Path]:
+    def _java(self, main: str, *, heap_mb: int, options: Sequence[str]) -> list[str | Path]:
         opened = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in _OPENED]
         exported = [f"--add-exports={package}=ALL-UNNAMED" for package in _EXPORTED]
         java = java_command(
