@@ -6,6 +6,7 @@ Every command imports what it needs when it runs, so that `--help` answers at on
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -34,6 +35,8 @@ def main() -> None:
 
     Exits with 2 for what a person can mend in their input or machine, with 1 for what failed.
     """
+    # Libraries that Beam imports announce the end of Python versions; nobody here can act on that.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     try:
         app()
     except UserError as error:

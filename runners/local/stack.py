@@ -105,7 +105,7 @@ class LocalStack:
             state = State.load(self.layout)
             self._sweep(state)
             idle = [name for name in names if process.alive(state.processes.get(name)) is None]
-            self._settle_ports(state, ports or {})
+            self._settle_ports(state, ports or {}, names)
             context = self._context(state, progress, is_starting=bool(idle))
             Starter(
                 services=_services(context, names),
@@ -182,7 +182,9 @@ class LocalStack:
             java, jars = ensure_java(), ensure_jars(progress)
         return Context(self.layout, state.ports, java, jars)
 
-    def _settle_ports(self, state: State, configured: Mapping[str, int]) -> None:
+    def _settle_ports(
+        self, state: State, configured: Mapping[str, int], starting: Collection[str]
+    ) -> None:
         running = {
             part.name for part in _CLASSES if process.alive(state.processes.get(part.name)) is not None
         }
@@ -197,12 +199,13 @@ class LocalStack:
                             f"'tillstream down' first"
                         )
                 elif wanted is not None and not is_free(wanted):
-                    if running or name in configured:
+                    if name in configured or (running and part.name in starting):
                         raise StackError(
                             f"port {wanted} of {name} is taken by another program: stop that, or run "
                             f"'tillstream down' and give another with --port {name}=PORT"
                         )
-                    del state.ports[name]  # nobody knows the old one any more, so another will do
+                    if not running:
+                        del state.ports[name]  # nobody knows the old one any more, so another will do
         state.ports = choose_ports(configured, state.ports)
         state.environment = Addresses.of(self.layout, state.ports).environment(self.layout)
         state.save(self.layout)
