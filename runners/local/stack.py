@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -182,9 +182,7 @@ class LocalStack:
             java, jars = ensure_java(), ensure_jars(progress)
         return Context(self.layout, state.ports, java, jars)
 
-    def _settle_ports(
-        self, state: State, configured: Mapping[str, int], starting: Collection[str]
-    ) -> None:
+    def _settle_ports(self, state: State, configured: Mapping[str, int], starting: Collection[str]) -> None:
         running = {
             part.name for part in _CLASSES if process.alive(state.processes.get(part.name)) is not None
         }
