@@ -147,8 +147,8 @@ def _await_end(processes: list[psutil.Process], deadline_s: float) -> list[psuti
 
 def _has_ended(process: psutil.Process) -> bool:
     try:
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            return False
+        if process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1):
+            return False  # a zombie's other threads, while they end, keep its ports taken
         process.wait(0)  # frees the entry if it is a child of ours
     except psutil.Error:
         pass
