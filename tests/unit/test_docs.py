@@ -1,0 +1,54 @@
+"""The docs do not lie: what they name exists, what they list is whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from tillstream.cli import app
+from tillstream.cli_reference import reference
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "k8s" / "README.md"]
+PRODUCT = ("configs", "io", "pipelines", "runners", "transforms")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Every relative link of a page names a file or folder that is there."""
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_exist(page: Path) -> None:
+    """Every `make target` and `tillstream command` that a page shows is one."""
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    commands = set(getattr(typer.main.get_command(app), "commands", {}))
+    assert set(re.findall(r"[`$] ?make ([a-z]+)", text)) <= targets
+    assert set(re.findall(r"[`$](?:\.venv/bin/)?tillstream ([a-z]+)", text)) <= commands
+
+
+def test_the_command_lines_reference_is_up_to_date() -> None:
+    """`python -m tillstream.cli_reference > docs/reference/cli.md` was run after the last change."""
+    assert (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8") == reference()
+
+
+def test_every_reason_of_a_dead_letter_is_explained() -> None:
+    """The table of reasons has each one that the code gives, and no other."""
+    given = set()
+    for folder in PRODUCT:
+        for path in (ROOT / folder).rglob("*.py"):
+            given |= set(re.findall(r"RecordError\(\s*\"([a-z_]+)\"", path.read_text(encoding="utf-8")))
+            given |= set(re.findall(r"reason=\"([a-z_]+)\"", path.read_text(encoding="utf-8")))
+    page = (ROOT / "docs/dead-letters.md").read_text(encoding="utf-8")
+    rows = [
+        line.split("|")[2]
+        for line in page.splitlines()
+        if line.startswith(("| read", "| transform", "| write"))
+    ]
+    assert {reason for row in rows for reason in re.findall(r"`([a-z_]+)`", row)} == given
