@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tillstream.pipelines.errors import StackError
@@ -123,6 +123,29 @@ def test_captured_changes_reach_their_topic(stack: LocalStack) -> None:
         assert json.loads(message.value())["after"] == {"sku": "apple", "price": "1.50"}
     finally:
         consumer.close()
+
+
+def test_captured_changes_survive_a_killed_broker(stack: LocalStack) -> None:
+    """What is committed while the broker is dead is in its topic soon after it is back."""
+    with psycopg.connect(stack.addresses.source.dsn(), autocommit=True) as shop:
+        shop.execute("create table parcels (id int primary key)")
+        (topic,) = register_debezium(stack, "globex", "globex", ["public.parcels"]).topics
+        stack.kill("kafka")
+        shop.execute("insert into parcels select generate_series(1, 100)")
+    stack.up(["kafka"])
+    settings = {"bootstrap.servers": stack.addresses.kafka, "group.id": "survivors"}
+    consumer = Consumer(settings)
+    try:
+        consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        seen: set[int] = set()
+        end_s = time.monotonic() + 60
+        while len(seen) < 100 and time.monotonic() < end_s:
+            message = consumer.poll(1)
+            if message is not None and message.error() is None:
+                seen.add(json.loads(message.value())["after"]["id"])
+    finally:
+        consumer.close()
+    assert seen == set(range(1, 101))
 
 
 @pytest.mark.parametrize("service", ["source", "taskmanager"])
