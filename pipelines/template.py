@@ -43,11 +43,11 @@ def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> No
     written = transformed[main] | "WriteSinks" >> beam.ParDo(WriteMutations(config)).with_outputs(
         DEAD_LETTERS, main=main
     )
-    written[DEAD_LETTERS].element_type = bytes
+    written[main].element_type = written[DEAD_LETTERS].element_type = bytes
     (
         (read[DEAD_LETTERS], transformed[DEAD_LETTERS], written[DEAD_LETTERS])
         | "CollectDeadLetters" >> beam.Flatten()
-        | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config))
+        | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config)).with_output_types(bytes)
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.portability.portable_runner import PortableRunner
+from apache_beam.transforms.environments import ProcessEnvironment, python_sdk_capabilities
 from google.protobuf import json_format
 
 from tillstream.configs import ClientConfig
@@ -42,16 +42,14 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb2.Pipeline:
     """Return a client's pipeline in Beam's portable form."""
-    environment = json.dumps(harness_environment(config), sort_keys=True)
-    options = PipelineOptions(
-        environment_type="PROCESS",
-        environment_config=environment,
-        sdk_location="container",
-        streaming=not bounded,
+    harness = harness_environment(config)
+    # Beam's own way here would stage a list of this machine's packages, from a path of this machine.
+    environment = ProcessEnvironment(
+        harness["command"], env=harness["env"], capabilities=python_sdk_capabilities(), artifacts=()
     )
-    pipeline = beam.Pipeline(runner="PortableRunner", options=options)
+    pipeline = beam.Pipeline(runner="PortableRunner", options=PipelineOptions(streaming=not bounded))
     build(pipeline, config, bounded=bounded)
-    return PortableRunner.get_proto_pipeline(pipeline, options)
+    return pipeline.to_runner_api(default_environment=environment)
 
 
 def write_jar(config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bool) -> None:

@@ -1,0 +1,145 @@
+"""The template is the one pipeline of every client."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import MissingToolError, TransformError
+from tillstream.runners.flink.jar import pipeline_proto, write_jar
+from tillstream.runners.flink.options import harness_environment, job_options
+
+
+def config(**changes: Any) -> ClientConfig:
+    """Return a client of one table that goes to Postgres."""
+    return ClientConfig.model_validate(
+        {
+            "client": "acme",
+            "source": {"kafka": {"bootstrap_servers": "127.0.0.1:9092"}},
+            "entities": {
+                "orders": {"topic": "t", "key": ["id"], "contract": {"id": "int64"}, "sinks": ["w"]}
+            },
+            "sinks": {
+                "w": {"type": "postgres", "host": "h", "database": "d", "user": "u", "password": "${PW}"}
+            },
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def proto() -> Any:
+    """Return the streaming pipeline in Beam's portable form."""
+    return pipeline_proto(config(), bounded=False)
+
+
+def test_labels_are_pinned(proto: Any) -> None:
+    """State is found again by these labels: changing one loses every savepoint."""
+    names = {each.unique_name for each in proto.components.transforms.values()}
+    assert {name for name in names if "/" not in name and not name.startswith("ref_")} == {
+        "Clock",
+        "CollectDeadLetters",
+        "ReadChanges",
+        "Ticks",
+        "TransformChanges",
+        "WriteDeadLetters",
+        "WriteSinks",
+    }
+
+
+def test_state_is_keyed_and_named(proto: Any) -> None:
+    """The offset and the shard's cell are the pipeline's only state, under names that do not change."""
+    steps = [
+        each for each in proto.components.transforms.values() if each.spec.urn == "beam:transform:pardo:v1"
+    ]
+    states = {(step.unique_name, name) for step in steps for name in _pardo(step).state_specs}
+    assert states == {
+        ("ReadChanges/ParDo(ReadChanges)", "offset"),
+        ("TransformChanges/ParDo(TransformChanges)", "batches"),
+    }
+
+
+def _pardo(transform: Any) -> Any:
+    from apache_beam.portability.api import beam_runner_api_pb2
+
+    payload = beam_runner_api_pb2.ParDoPayload()
+    payload.ParseFromString(transform.spec.payload)
+    return payload
+
+
+def test_elements_are_bytes_between_stages(proto: Any) -> None:
+    """No element crosses a stage boundary pickled."""
+    coders = {coder.spec.urn for coder in proto.components.coders.values()}
+    assert not {urn for urn in coders if "pickled" in urn}
+
+
+def test_checkpointing_reaches_beam() -> None:
+    """The interval goes to the runner too, not only to Flink, and a bounded job has none."""
+    options = job_options(config(delivery={"checkpoint_interval_ms": 250}), streaming=True)
+    assert options["checkpointing_interval"] == 250
+    assert options["finish_bundle_before_checkpointing"] is True
+    assert job_options(config(), streaming=False)["checkpointing_interval"] == -1
+
+
+def test_the_memory_limit_reaches_the_harness() -> None:
+    """`flink.memory_mb_max` becomes the environment of the harness."""
+    environment = harness_environment(config(flink={"memory_mb_max": 512}))
+    assert environment["env"] == {"TILLSTREAM_HARNESS_MEMORY_MB": "512"}
+    assert harness_environment(config())["env"] == {}
+
+
+def test_an_unknown_transform_stops_the_build() -> None:
+    """A job is not launched with a transform that nobody registered."""
+    entity = {
+        "topic": "t",
+        "key": ["id"],
+        "contract": {"id": "int64"},
+        "sinks": ["w"],
+        "transform": "a.b@1.0.0",
+    }
+    with pytest.raises(TransformError, match="unknown"):
+        pipeline_proto(config(entities={"orders": entity}), bounded=False)
+
+
+def _runner_jars(folder: Path) -> Path:
+    for name, path in (
+        (
+            "beam-runners-java-job-service-1.jar",
+            "org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils.class",
+        ),
+        ("beam-runners-flink-1.jar", "org/apache/beam/runners/flink/FlinkPipelineRunner.class"),
+    ):
+        with zipfile.ZipFile(folder / name, "w") as jar:
+            jar.writestr(path, b"")
+            jar.writestr("org/apache/beam/Other.class", b"")
+    return folder
+
+
+def test_the_jar_is_thin_reproducible_and_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same config gives the same bytes; of the runner only the classes that must be there; no secret."""
+    monkeypatch.setenv("PW", "hunter2-very-secret")
+    runner = _runner_jars(tmp_path)
+    jars = [tmp_path / "a" / "acme.jar", tmp_path / "b" / "acme.jar"]
+    for jar in jars:
+        jar.parent.mkdir()
+        write_jar(config(), jar, runner, bounded=False)
+    assert jars[0].read_bytes() == jars[1].read_bytes()
+    with zipfile.ZipFile(jars[0]) as content:
+        assert [name for name in content.namelist() if name.endswith(".class")] == [
+            "org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils.class",
+            "org/apache/beam/runners/flink/FlinkPipelineRunner.class",
+        ]
+        assert not any(b"hunter2" in content.read(name) for name in content.namelist())
+    assert jars[0].stat().st_size < 100_000
+
+
+def test_a_missing_runner_is_named(tmp_path: Path) -> None:
+    """Without the runner's jars the error says what to run."""
+    with pytest.raises(MissingToolError, match="tillstream up"):
+        write_jar(config(), tmp_path / "acme.jar", tmp_path, bounded=False)
