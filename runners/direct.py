@@ -22,7 +22,7 @@ def run(config: ClientConfig) -> dict[str, int]:
     if config.source.kafka is not None:
         kafka = config.source.kafka.starting_at(dt.datetime.now(dt.timezone.utc))
         config = config.model_copy(update={"source": config.source.model_copy(update={"kafka": kafka})})
-    options = PipelineOptions(runner="DirectRunner", job_name=config.client)
+    options = PipelineOptions(flags=[], runner="DirectRunner", job_name=config.client)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config, bounded=True)
     result = pipeline.run()

@@ -47,7 +47,9 @@ def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb
     environment = ProcessEnvironment(
         harness["command"], env=harness["env"], capabilities=python_sdk_capabilities(), artifacts=()
     )
-    pipeline = beam.Pipeline(runner="PortableRunner", options=PipelineOptions(streaming=not bounded))
+    pipeline = beam.Pipeline(
+        runner="PortableRunner", options=PipelineOptions(flags=[], streaming=not bounded)
+    )
     build(pipeline, config, bounded=bounded)
     return pipeline.to_runner_api(default_environment=environment)
 
