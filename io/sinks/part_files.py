@@ -34,7 +34,7 @@ def write_part(folder: Path, name: str, content: bytes) -> None:
     Raises:
         OSError: as the file system raises it; nothing is left behind then.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
     try:
         with temporary.open("xb") as file:
@@ -46,11 +46,7 @@ def write_part(folder: Path, name: str, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    _sync(folder)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -61,3 +57,21 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < oldest_s:
                 path.unlink()
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it, so that a crash of the machine does not take them away again."""
+    if folder.is_dir():
+        return
+    if not folder.parent.is_dir():
+        _make(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

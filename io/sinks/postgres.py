@@ -116,7 +116,7 @@ class PostgresSink(Sink):
                 )
             by_key = latest.setdefault(batch.entity, {})
             for record in batch.records:
-                by_key[record.key] = record
+                by_key[merge.identify(record.key)] = record
         return latest
 
     def _merge(self, connection: Connection, latest: Mapping[str, Mapping[Any, MutationRecord]]) -> None:

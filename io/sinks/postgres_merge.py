@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
 from typing import Any
 
 import psycopg
@@ -17,6 +19,9 @@ __all__ = ["Merge"]
 
 # A staged row without it is a delete.
 _TIME_US = "_source_time_us"
+
+# The server reads one piece while the next is built.
+_CHUNK_ROWS = 2000
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -37,8 +42,10 @@ class Merge:
         self.key_columns = tuple(entity.key)
         self._key_places = [self.columns.index(column) for column in entity.key]
         self._float_places = [i for i, column in enumerate(columns) if column.kind.startswith("float")]
+        decimals = {column.name for column in columns if column.kind == "decimal"}
+        self._decimal_places = [i for i, column in enumerate(entity.key) if column in decimals]
         bytes_columns = {column.name for column in columns if column.kind == "bytes"}
-        table, stage = sql.Identifier(schema, name), sql.Identifier("pg_temp", f"stage_{name}"[:63])
+        table, stage = sql.Identifier(schema, name), sql.Identifier("pg_temp", name)
         names = [*map(sql.Identifier, self.columns)]
         every = sql.SQL(", ").join(names)
         keys = sql.SQL(", ").join(map(sql.Identifier, entity.key))
@@ -52,7 +59,7 @@ class Merge:
         self._create_stage = sql.SQL(
             "CREATE TEMP TABLE {} ON COMMIT DELETE ROWS AS SELECT {}, NULL::bigint AS {} FROM {} WITH NO DATA"
         ).format(
-            sql.Identifier(f"stage_{name}"[:63]),
+            stage,
             sql.SQL(", ").join(
                 sql.SQL("NULL::text AS {}").format(sql.Identifier(c))
                 if c in bytes_columns
@@ -97,6 +104,15 @@ class Merge:
             ),
         )
 
+    def identify(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what tells a key apart: 1.5 and 1.50 are one decimal, and one row."""
+        if not self._decimal_places:
+            return key
+        found = list(key)
+        for place in self._decimal_places:
+            found[place] = _number(key[place])
+        return tuple(found)
+
     def prepare(self, connection: Connection) -> None:
         """Create the staging table, once a connection."""
         connection.execute(self._create_stage)
@@ -120,9 +136,13 @@ class Merge:
                 deletes.append(self._delete_row(record.key))
             else:
                 upserts.append((*values, record.source_time_us))
+        rows = upserts + deletes
+        if not rows:
+            return
         with connection.cursor() as cursor:
             with cursor.copy(self._copy) as copy:
-                copy.write(encode_rows(upserts + deletes, self._float_places))
+                for start in range(0, len(rows), _CHUNK_ROWS):
+                    copy.write(encode_rows(rows[start : start + _CHUNK_ROWS], self._float_places))
             if upserts:
                 cursor.execute(self._upsert)
             if deletes:
@@ -133,3 +153,20 @@ class Merge:
         for place, value in zip(self._key_places, key, strict=True):
             row[place] = value
         return tuple(row)
+
+
+def _stage_name(entity: str) -> str:
+    name = f"stage_{entity}"
+    if len(name) <= _NAME_BYTES_MAX:
+        return name
+    # The server would cut it, and make the same name out of two.
+    return f"{name[:46]}_{blake2b(name.encode(), digest_size=8).hexdigest()}"
+
+
+def _number(text: Any) -> Any:
+    """Return a decimal by its value, or as it is where it has none to compare: NaN, or no number at all."""
+    try:
+        number = Decimal(text)
+    except (InvalidOperation, TypeError, ValueError):
+        return text
+    return number if number.is_finite() else text

@@ -39,6 +39,8 @@ def salvage(
     Raises:
         psycopg.Error: for outages and refusals of another kind.
     """
+    # A deferred constraint would refuse the commit, when no row can be told from another any more.
+    connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     letters: list[DeadLetter] = []
     history: dict[Any, list[tuple[MutationBatch, MutationRecord]]] = {}
     slices = [records]
@@ -53,8 +55,8 @@ def salvage(
         if not history:
             for batch in batches:
                 for record in batch.records:
-                    history.setdefault(record.key, []).append((batch, record))
-        for batch, record in reversed(history[part[0].key]):
+                    history.setdefault(merge.identify(record.key), []).append((batch, record))
+        for batch, record in reversed(history[merge.identify(part[0].key)]):
             error = _try(connection, merge, [record])
             if error is None:
                 break

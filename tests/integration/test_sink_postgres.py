@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tillstream.configs import Entity
 from tillstream.io.sinks.postgres import PostgresSink
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError
-from tillstream.pipelines.records import MutationBatch
+from tillstream.pipelines.records import DeadLetter, MutationBatch
 
 from .conftest import Database
 from .sink_rigs import TIME_US, batch
@@ -306,6 +306,33 @@ def test_a_missing_right_is_no_outage(open_sink: Open, database: Database) -> No
     )
     with pytest.raises(SinkError, match=r"permission denied .* check the rights of user 'reader'"):
         open_sink(entity(id="int32"), user="reader")
+
+
+def test_rights_on_rows_are_enough_where_tables_exist(open_sink: Open, database: Database) -> None:
+    """A role that may not create anything writes into tables that are there and wide enough."""
+    described = entity(id="int32")
+    open_sink(described)
+    database.run(
+        "DROP ROLE IF EXISTS writer",
+        "CREATE ROLE writer LOGIN",
+        "GRANT USAGE ON SCHEMA acme TO writer",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA acme TO writer",
+    )
+    sink = open_sink(described, user="writer")
+    assert sink.write([things(described, (1,), (2,))]) == []
+    sink.write_dead_letters([DeadLetter("acme", None, "read", "malformed", "", "t", 0, 7)])
+    assert database.rows("SELECT count(*) FROM acme.tillstream_dead_letters") == [(1,)]
+    sink.close()
+    database.run("DROP OWNED BY writer", "DROP ROLE writer")
+
+
+def test_the_dead_letters_table_is_no_entity_s(open_sink: Open) -> None:
+    """An entity cannot take the name under which dead letters are kept."""
+    described = entity(id="int32")
+    sink = PostgresSink("sink", "acme", open_sink(described).model, {"tillstream_dead_letters": described})
+    with pytest.raises(SinkError, match="expected another name"):
+        sink.open()
+    sink.close()
 
 
 def test_nobody_listening_is_named(open_sink: Open, tmp_path: Any) -> None:
