@@ -1,0 +1,186 @@
+"""Measure everything on one local stack of its own, print ratios, and write JSON to benchmarks/results.
+
+    python -m benchmarks.run [--events 2000000] [--partitions 4] [--parallelism 1] [--only files,postgres]
+
+Nothing is asserted: figures of a machine that others use too are sizes, and only their ratios within one run
+say anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import decode, quix, startup, tillstream_job
+from benchmarks.load import Load, fill
+from benchmarks.task import Task, run_apart
+from tillstream.runners.local.stack import SERVICES, LocalStack
+
+_RESULTS = Path(__file__).resolve().parent / "results"
+_PARTS = ("startup", "decode", "files", "postgres")
+_SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
+_PACKAGES = ("tillstream", "apache-beam", "confluent-kafka", "orjson", "msgspec", "psycopg")
+_OURS = "tillstream"
+_CONSOLE = Console()
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
+        "load_average": os.getloadavg(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def compare(stack: LocalStack, load: Load, sink: str, parallelism: int, folder: Path) -> dict[str, Any]:
+    """Run each system from the topic to one sink, one after the other."""
+    systems: dict[str, Callable[[Task], dict[str, Any]]] = {
+        "hand_loop": lambda task: run_apart("benchmarks.hand_loop", task),
+        "quix": quix.run,
+        _OURS: lambda task: tillstream_job.run(
+            stack, task, parallelism=parallelism, version_sum=load.version_sum
+        ),
+    }
+    return {name: _one(stack, load, system, folder, f"{sink}-{name}") for name, system in systems.items()}
+
+
+def _one(
+    stack: LocalStack,
+    load: Load,
+    system: Callable[[Task], dict[str, Any]],
+    folder: Path,
+    label: str,
+) -> dict[str, Any]:
+    sink, _, name = label.partition("-")
+    _CONSOLE.print(f"{name}: {load.events:,} events to {sink}")
+    own = folder / label
+    own.mkdir()
+    warehouse = stack.addresses.warehouse
+    task = Task(
+        servers=stack.addresses.kafka,
+        topic=load.topic,
+        partitions=load.partitions,
+        events=load.events,
+        sink=sink,
+        folder=str(own),
+        database=(
+            f"host={warehouse.host} port={warehouse.port} dbname={warehouse.database} user={warehouse.user}"
+        ),
+        password_file=str(warehouse.password_file),
+        table=f"bench_{name}",
+    )
+    before_s = tillstream_job.server_cpu_s(stack)
+    figures = system(task)
+    server_s = tillstream_job.server_cpu_s(stack) - before_s
+    if sink == "postgres":
+        figures["postgres_cpu_s_per_million"] = server_s / load.events * 1e6
+        figures["delivered"] = tillstream_job.shown(task)
+        figures["is_right"] = figures["delivered"] == [load.rows, load.version_sum]
+    else:
+        figures["delivered"] = sum(_lines(path) for path in own.rglob("*.jsonl"))
+        figures["is_right"] = figures["delivered"] >= load.events
+    return figures
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def ratios(figures: dict[str, Any]) -> dict[str, float]:
+    """Return our rate as a multiple of each other system's."""
+    ours = figures[_OURS]["events_per_s"]
+    others = [name for name in figures if name != _OURS]
+    return {f"{_OURS} / {name}": ours / figures[name]["events_per_s"] for name in others if ours}
+
+
+def show(sink: str, figures: dict[str, Any]) -> None:
+    """Print one sink's table and ratios."""
+    table = Table(title=f"Kafka to {sink}")
+    for heading in ("system", "events/s", "CPU-s/M", "Postgres CPU-s/M", "MB", "all there"):
+        table.add_column(heading, justify="left" if heading == "system" else "right")
+    for name, found in figures.items():
+        measures = ("events_per_s", "cpu_s_per_million", "postgres_cpu_s_per_million", "rss_mb")
+        numbers = [f"{found[key]:,.1f}" if found.get(key) is not None else "" for key in measures]
+        table.add_row(name, *numbers, "yes" if found["is_right"] else "NO")
+    _CONSOLE.print(table)
+    for name, ratio in ratios(figures).items():
+        _CONSOLE.print(f"  {name}: {ratio:.2f}")
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return the figures of the chosen parts."""
+    only, results = options.only, {}
+    if "decode" in only:
+        results["decode_us"] = decode.measure()
+        _CONSOLE.print(results["decode_us"])
+    stack = LocalStack.open(folder / "stack")
+    try:
+        if "startup" in only:
+            results["startup"] = {
+                "help_s": startup.help_s(),
+                "up_s": startup.start(stack, SERVICES),
+                **startup.weigh(stack),
+            }
+            _CONSOLE.print(results["startup"])
+        sinks = [sink for sink in ("files", "postgres") if sink in only]
+        if sinks:
+            stack.up(_SERVICES)
+            load = fill(stack.addresses.kafka, options.events, options.partitions)
+            results["bytes_per_event"] = load.value_bytes / load.events
+        for sink in sinks:
+            results[sink] = compare(stack, load, sink, options.parallelism, folder)
+            results[f"{sink}_ratios"] = ratios(results[sink])
+            show(sink, results[sink])
+    finally:
+        stack.down(wipe=True)
+    return results
+
+
+def _chosen(text: str) -> list[str]:
+    names = text.split(",")
+    _refuse_unknown(name for name in names if name not in _PARTS)
+    return names
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    for name in names:
+        raise argparse.ArgumentTypeError(f"found {name!r}, expected some of {','.join(_PARTS)}")
+
+
+def main() -> None:
+    """Measure, print, and write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--parallelism", type=int, default=1)
+    parser.add_argument("--only", type=_chosen, default=list(_PARTS), help="some of " + ",".join(_PARTS))
+    options = parser.parse_args()
+    at = dt.datetime.now(dt.timezone.utc)
+    results = {"at": at.isoformat(), "options": vars(options), "machine": machine()}
+    with tempfile.TemporaryDirectory(prefix="tillstream-bench-") as folder:
+        results |= measure(options, Path(folder))
+    _RESULTS.mkdir(exist_ok=True)
+    path = _RESULTS / f"{at:%Y%m%dT%H%M%SZ}.json"
+    path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    _CONSOLE.print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
