@@ -179,6 +179,26 @@ def test_spellings_of_one_key_are_one_row(open_sink: Open, database: Database) -
     assert database.rows("SELECT id::text, value FROM acme.things ORDER BY id") == [("1.50", 3), ("2.00", 7)]
 
 
+def test_a_delete_finds_its_row_under_another_spelling(open_sink: Open, database: Database) -> None:
+    """In one call, a decimal key's upsert and delete apply in their order, however its digits are written."""
+    described = entity(id="decimal(10,2)", value="int32")
+    rows = [("1.50", 1), ("1.5",), ("2.0",), ("2", 2)]
+    open_sink(described).write([things(described, *rows)])
+    assert database.rows("SELECT id::text, value FROM acme.things") == [("2.00", 2)]
+
+
+def test_long_names_stay_apart(database: Database) -> None:
+    """Two entities whose names differ in their last letter alone, as long as Postgres allows, are two tables."""
+    database.run("DROP SCHEMA IF EXISTS acme CASCADE")
+    described = {f"{'x' * 62}{last}": entity(id="int32") for last in "ab"}
+    sink = PostgresSink("sink", "acme", database.model(), described)
+    sink.open()
+    assert sink.write([batch(name, (1,), entities=described) for name in described]) == []
+    sink.close()
+    for name in described:
+        assert database.rows(f"SELECT id FROM acme.{name}") == [(1,)]
+
+
 def test_the_source_time_is_kept(open_sink: Open, database: Database) -> None:
     """Each row tells to the microsecond when it was committed in the source."""
     described = entity(id="int32")

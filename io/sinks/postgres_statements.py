@@ -1,0 +1,91 @@
+"""Compose the statements by which an entity's rows are staged and merged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from psycopg import sql
+
+from tillstream.configs import Column
+from tillstream.io.sinks.postgres_copy import COPY_OPTIONS
+from tillstream.io.sinks.postgres_tables import SOURCE_TIME
+
+__all__ = ["Statements", "compose"]
+
+# A staged row without it is a delete.
+_TIME_US = sql.Identifier("_source_time_us")
+_COMMA = sql.SQL(", ")
+
+_CREATE_STAGE = """
+CREATE TEMP TABLE {stage} ON COMMIT DELETE ROWS AS
+SELECT {staged}, NULL::bigint AS {time_us} FROM {table} WITH NO DATA
+"""
+_UPSERT = """
+INSERT INTO {table} ({columns}, {time})
+SELECT {values}, timestamptz 'epoch' + {time_us} * interval '1 microsecond' FROM {stage} AS s
+WHERE {time_us} IS NOT NULL
+ON CONFLICT ({key}) DO UPDATE SET {updates}
+"""
+_DELETE = "DELETE FROM {table} AS t USING {stage} AS s WHERE s.{time_us} IS NULL AND {same_key}"
+
+
+class Statements(NamedTuple):
+    """Hold the statements of one entity.
+
+    Attributes:
+        create_stage: makes the staging table, with the types of the table; once a connection.
+        truncate: empties it.
+        copy: fills it.
+        upsert: merges staged rows into the table.
+        delete: deletes what is staged by key.
+    """
+
+    create_stage: sql.Composed
+    truncate: sql.Composed
+    copy: sql.Composed
+    upsert: sql.Composed
+    delete: sql.Composed
+
+
+def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str]) -> Statements:
+    """Return the statements of one entity.
+
+    Args:
+        schema: of its table.
+        name: of its table, and of its staging table in the session's own schema.
+        columns: of its contract.
+        key: names of the key's columns.
+    """
+    bytes_columns = {column.name for column in columns if column.kind == "bytes"}
+    names = [column.name for column in columns]
+
+    def value(column: str) -> sql.Composed:
+        # Bytes are staged as base64.
+        form = "decode(s.{}, 'base64')" if column in bytes_columns else "s.{}"
+        return sql.SQL(form).format(sql.Identifier(column))
+
+    def each(form: str, among: Iterable[str]) -> list[sql.Composed]:
+        return [sql.SQL(form).format(column=sql.Identifier(column), value=value(column)) for column in among]
+
+    staged = [each("NULL::text AS {column}" if n in bytes_columns else "{column}", [n])[0] for n in names]
+    updated = [column for column in (*names, SOURCE_TIME) if column not in key]
+    parts = {
+        "table": sql.Identifier(schema, name),
+        "stage": sql.Identifier("pg_temp", name),
+        "time": sql.Identifier(SOURCE_TIME),
+        "time_us": _TIME_US,
+        "columns": _COMMA.join(map(sql.Identifier, names)),
+        "key": _COMMA.join(map(sql.Identifier, key)),
+        "staged": _COMMA.join(staged),
+        "values": _COMMA.join(map(value, names)),
+        "updates": _COMMA.join(each("{column} = excluded.{column}", updated)),
+        "same_key": sql.SQL(" AND ").join(each("t.{column} = {value}", key)),
+    }
+    return Statements(
+        sql.SQL(_CREATE_STAGE).format(**parts),
+        sql.SQL("TRUNCATE {stage}").format(**parts),
+        sql.SQL("COPY {stage} ({columns}, {time_us}) FROM STDIN " + COPY_OPTIONS).format(**parts),
+        sql.SQL(_UPSERT).format(**parts),
+        sql.SQL(_DELETE).format(**parts),
+    )
