@@ -188,7 +188,7 @@ def test_a_delete_finds_its_row_under_another_spelling(open_sink: Open, database
 
 
 def test_long_names_stay_apart(database: Database) -> None:
-    """Two entities whose names differ in their last letter alone, as long as Postgres allows, are two tables."""
+    """Entities whose names differ in their 63rd letter alone are two tables."""
     database.run("DROP SCHEMA IF EXISTS acme CASCADE")
     described = {f"{'x' * 62}{last}": entity(id="int32") for last in "ab"}
     sink = PostgresSink("sink", "acme", database.model(), described)
