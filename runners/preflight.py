@@ -16,6 +16,7 @@ __all__ = ["check_far_sides"]
 _Model = TypeVar("_Model")
 
 _ATTEMPTS = 4
+_FIRST_PAUSE_S = 0.2
 _TIMEOUT_S = 5.0
 
 
@@ -38,7 +39,7 @@ def check_far_sides(config: ClientConfig) -> None:
 def _check(reach: Callable[[_Model], None], model: _Model) -> list[str]:
     retrying = Retrying(
         stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential(0.2, max=2),
+        wait=wait_exponential(_FIRST_PAUSE_S, max=2),
         retry=retry_if_exception_type(UnavailableError),
         reraise=True,
     )

