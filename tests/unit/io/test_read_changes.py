@@ -95,7 +95,7 @@ def _letters(frame: bytes) -> list[Any]:
 
 
 def test_each_line_becomes_a_change_or_a_dead_letter(tmp_path: Path) -> None:
-    """Lines of known tables become changes; the others dead letters with file and line; empty ones nothing."""
+    """Lines of known tables become changes, others dead letters with file and line, empty ones nothing."""
     from apache_beam import FlatMap, Impulse, ParDo
 
     from tillstream.io.read_changes import ReadBounded

@@ -37,6 +37,18 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_new_folders_are_on_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder that is made is synced within the one above it, before the file counts as written."""
+    synced: list[Path] = []
+    monkeypatch.setattr(
+        "tillstream.io.sinks.part_files.os.fsync",
+        lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()),
+    )
+    write_part(tmp_path / "a" / "b", "part", b"content")
+    assert [synced[0], synced[1], synced[-1]] == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
+    assert len(synced) == 4
+
+
 def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
     """Another writer's file of this moment stays, as does everything that is no temporary file."""
     old, young, part = tmp_path / ".0a.tmp", tmp_path / ".0b.tmp", tmp_path / "part-1"
