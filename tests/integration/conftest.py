@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,10 +63,13 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+def database() -> Iterator[Database]:
     """Return an embedded Postgres that is up."""
-    server = Database(tmp_path_factory.mktemp("postgres") / "data")
+    # Not in pytest's own folder: another session closes that to the user that the server runs as.
+    folder = Path(tempfile.mkdtemp(prefix="till"))
+    server = Database(folder / "data")
     try:
         yield server
     finally:
         server.remove()
+        shutil.rmtree(folder)
