@@ -5,6 +5,7 @@ echo TASK | python -m benchmarks.hand_loop    (run by benchmarks.run)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ _BATCH = 10_000
 Rows = list[dict[str, Any]]
 
 
-def batches(task: Task, meter: Meter) -> Iterator[list[Message]]:
-    """Yield the topic's messages, and start the meter at the first."""
+def batches(task: Task) -> Iterator[list[Message]]:
+    """Yield the topic's messages."""
     consumer = Consumer(
         {
             "bootstrap.servers": task.servers,
-            "group.id": f"hand-loop-{task.sink}-{task.topic}",
+            "group.id": f"hand-loop-{os.getpid()}",
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "fetch.queue.backoff.ms": 5,
@@ -35,8 +36,6 @@ def batches(task: Task, meter: Meter) -> Iterator[list[Message]]:
     left = task.events
     while left:
         messages = consumer.consume(_BATCH, timeout=1.0)
-        if messages and left == task.events:
-            meter.start()
         for message in messages:
             if message.error():
                 raise RuntimeError(str(message.error()))
@@ -74,11 +73,12 @@ def writer(task: Task) -> Callable[[Rows], None]:
 
 def main() -> None:
     """Run the task of standard input."""
-    task, meter, seen = read_task(), Meter(), {}
+    task, seen = read_task(), {}
+    meter = Meter(task.events)
     write = writer(task)
-    for messages in batches(task, meter):
+    for messages in batches(task):
         write(fresh(messages, seen))
-    meter.report(task.events)
+        meter.delivered(len(messages))
 
 
 if __name__ == "__main__":

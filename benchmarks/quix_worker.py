@@ -5,6 +5,7 @@ echo TASK | python -m benchmarks.quix_worker    (run by benchmarks.quix)
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Orders(BatchingSink):
 
     def __init__(self, task: Task, meter: Meter) -> None:
         super().__init__()
-        self._task, self._meter, self._written = task, meter, 0
+        self._meter = meter
         self._table = Table(task.dsn(), task.table) if task.sink == "postgres" else None
         self._file = None if self._table else Path(task.folder, "orders.jsonl").open("wb")  # noqa: SIM115
 
@@ -41,21 +42,14 @@ class Orders(BatchingSink):
         elif self._file:
             self._file.write(b"".join([orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]))
             self._file.flush()
-        self._written += len(rows)
-        if self._written == self._task.events:
-            self._meter.report(self._written)
+        self._meter.delivered(len(rows))
 
 
 def main() -> None:
     """Run the task of standard input."""
-    task, meter = read_task(), Meter()
-    is_first = True
+    task = read_task()
 
     def is_fresh(event: dict[str, Any], state: State) -> bool:
-        nonlocal is_first
-        if is_first:
-            is_first = False
-            meter.start()
         lsn = event["source"]["lsn"]
         if lsn <= state.get("lsn", -1):
             return False
@@ -65,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         app = Application(
             broker_address=task.servers,
-            consumer_group=f"quix-{task.sink}-{task.topic}",
+            consumer_group=f"quix-{os.getpid()}",
             auto_offset_reset="earliest",
             commit_interval=_COMMIT_INTERVAL_S,
             commit_every=0,
@@ -73,7 +67,7 @@ def main() -> None:
             loglevel="WARNING",
         )
         topic = app.topic(task.topic, value_deserializer="json", key_deserializer="bytes")
-        app.dataframe(topic).filter(is_fresh, stateful=True).sink(Orders(task, meter))
+        app.dataframe(topic).filter(is_fresh, stateful=True).sink(Orders(task, Meter(task.events)))
         app.run(count=task.events)
 
 

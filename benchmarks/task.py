@@ -49,24 +49,35 @@ class Task:
 
 
 class Meter:
-    """Measure from the first event that was read to the last that was delivered."""
+    """Measure from the first delivery to the last, without the events of the first; the same for each system.
 
-    def __init__(self) -> None:
-        self._cpu_s = self._first_s = 0.0
+    Processor time is that of the whole process, its start included.
 
-    def start(self) -> None:
-        """Mark the first event."""
-        self._first_s = time.perf_counter()
-        self._cpu_s = time.process_time()
+    Args:
+        events: how many will be delivered; the figures are printed after the last.
+    """
 
-    def report(self, events: int) -> None:
-        """Print the figures as JSON, the last line of this process."""
-        seconds = time.perf_counter() - self._first_s
+    def __init__(self, events: int) -> None:
+        self._events, self._delivered, self._first = events, 0, 0
+        self._first_s = self._start_cpu_s = 0.0
+
+    def delivered(self, events: int) -> None:
+        """Count a delivery once it is made."""
+        now_s = time.perf_counter()
+        if not self._delivered:
+            self._first, self._first_s, self._start_cpu_s = events, now_s, time.process_time()
+        self._delivered += events
+        if self._delivered == self._events:
+            self._report(now_s - self._first_s)
+
+    def _report(self, seconds: float) -> None:
         figures = {
-            "events": events,
+            "events": self._events,
             "seconds": seconds,
-            "events_per_s": events / seconds,
-            "cpu_s_per_million": (time.process_time() - self._cpu_s) / events * 1e6,
+            # A delivery in one go has no rate.
+            "events_per_s": (self._events - self._first) / seconds if seconds else None,
+            "cpu_s_per_million": time.process_time() / self._events * 1e6,
+            "start_cpu_s": self._start_cpu_s,
             "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         print(json.dumps(figures), flush=True)
