@@ -17,7 +17,7 @@ import msgspec
 from tillstream.configs import Column
 from tillstream.pipelines.errors import RecordError
 
-__all__ = ["UNAVAILABLE_VALUE", "CompiledContract", "Values"]
+__all__ = ["UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
 
 Values = tuple[Any, ...]
 
@@ -95,6 +95,16 @@ _TO_WIRE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def refuse_placeholders(row: bytes | None) -> None:
+    """Raise RecordError `unavailable_value` where Debezium sent a placeholder in a column's place."""
+    if row is not None and (UNAVAILABLE_VALUE in row or _UNAVAILABLE_BASE64 in row):
+        raise RecordError(
+            "unavailable_value",
+            "found Debezium's placeholder for an unchanged large column, expected its value: "
+            "set REPLICA IDENTITY FULL on the table",
+        )
+
+
 class CompiledContract:
     """Decode and check rows of one entity.
 
@@ -118,20 +128,13 @@ class CompiledContract:
         """Return the wire form of a JSON row.
 
         Raises:
-            RecordError: `contract` with the column and the rule it breaks; `unavailable_value` where
-                Debezium sent a placeholder in a column's place.
+            RecordError: `contract` with the column and the rule it breaks, `malformed` where it is no row.
         """
-        if UNAVAILABLE_VALUE in row or _UNAVAILABLE_BASE64 in row:
-            raise RecordError(
-                "unavailable_value",
-                "found Debezium's placeholder for an unchanged large column, expected its value: "
-                "set REPLICA IDENTITY FULL on the table",
-            )
         try:
             return self._row.wire(self._decode_json(row))
         except msgspec.ValidationError as error:
             raise RecordError("contract", str(error)) from error
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
 
     def convert(self, row: Mapping[str, Any]) -> Values:
@@ -170,7 +173,7 @@ class _Compiled:
             if value is not None:
                 try:
                     changed[place] = convert(value)
-                except ValueError as error:
+                except (ValueError, OverflowError, RecursionError) as error:
                     raise RecordError("contract", f"{error} - at `$.{self._names[place]}`") from error
         return tuple(changed)
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+import msgspec
+
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, Mutation, MutationBatch, MutationKind, MutationRecord
 from tillstream.transforms.contracts import CompiledContract, Values
 
-__all__ = ["MutationPacker", "Packed"]
+__all__ = ["MutationPacker", "Packed", "encodable"]
 
+_encode = msgspec.msgpack.Encoder().encode
 Packed: TypeAlias = tuple[str, tuple[str, ...], MutationRecord]
+
+
+def encodable(values: Values) -> Values:
+    """Return values that a batch can carry; raises RecordError `malformed` where one is no such value."""
+    try:
+        _encode(values)
+    except (TypeError, OverflowError, RecursionError) as error:
+        raise RecordError("malformed", f"found a value that no sink takes: {error}") from error
+    return values
 
 
 class MutationPacker:
@@ -95,7 +107,7 @@ class MutationPacker:
         if contract is not None:
             values = contract.convert(row)
             return contract.columns, contract.key_of(values), values
-        return tuple(row), _plain_key(self._keys[entity], row), tuple(row.values())
+        return tuple(row), _plain_key(self._keys[entity], row), encodable(tuple(row.values()))
 
 
 def _plain_key(columns: tuple[str, ...], row: Mapping[str, Any]) -> Values:

@@ -28,25 +28,32 @@ from tillstream.pipelines.records import (
     MutationRecord,
 )
 from tillstream.transforms.clients import bundled_transforms
-from tillstream.transforms.contracts import CompiledContract, Values
-from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.contracts import CompiledContract, Values, refuse_placeholders
+from tillstream.transforms.packing import MutationPacker, encodable
 
 __all__ = ["TransformChanges", "check_dofn"]
 
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+_LIFECYCLE = ("start_bundle", "finish_bundle")
+
+
 def check_dofn(name: str, dofn: type[beam.DoFn]) -> None:
     """Refuse a DoFn that needs more of Beam than the batch path gives it.
 
     Raises:
-        TransformError: if `process` takes anything but the change event, such as state or timers.
+        TransformError: if `process` takes anything but the change event, such as state or timers, or if
+            a bundle's start or end yields, because what it yields would belong to no change.
     """
     parameters = list(inspect.signature(dofn.process).parameters.values())[1:]
     extra = [parameter.name for parameter in parameters[1:]]
     if not parameters or extra:
         found = ", ".join(extra) or "nothing"
         raise TransformError(f"transform {name!r}: process takes {found}, expected the change event alone")
+    for method in _LIFECYCLE:
+        if inspect.isgeneratorfunction(getattr(dofn, method)):
+            raise TransformError(f"transform {name!r}: {method} yields, expected process alone to do so")
 
 
 class TransformChanges(beam.DoFn):
@@ -116,11 +123,15 @@ class TransformChanges(beam.DoFn):
         name = self._config.entities[batch.entity].transform
         for record in batch.records:
             try:
+                refuse_placeholders(record.after)
                 # All of an event's mutations or none: half of them would be neither delivered nor lost.
                 for packed in [self._packer.check(each) for each in _mutations(dofn, batch.event(record))]:
                     self._packer.append(*packed)
             except RecordError as error:
                 letters.append(_letter(batch, record, error, name))
+            except MemoryError:
+                # The limit of the process is no fault of the record that met it.
+                raise
             except Exception as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
                 refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
                 letters.append(_letter(batch, record, refused, name, traceback.format_exc()))
@@ -132,6 +143,7 @@ class TransformChanges(beam.DoFn):
         contract = self._contracts[batch.entity]
         for record in batch.records:
             try:
+                refuse_placeholders(record.after)
                 self._packer.append(batch.entity, *_checked(batch, record, contract))
             except RecordError as error:
                 letters.append(_letter(batch, record, error))
@@ -153,14 +165,14 @@ def _checked(
         key = contract.key_of(values)
     else:
         row = _decode_row(record.after)
-        columns, values = tuple(row), tuple(row.values())
+        columns, values = tuple(row), encodable(tuple(row.values()))
     return columns, MutationRecord(kind, key, values, record.position, record.source_time_us, record.offset)
 
 
 def _decode_row(row: bytes) -> dict[str, Any]:
     try:
         return _decode_json(row)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError("malformed", f"found {error}, expected a row") from error
 
 

@@ -10,7 +10,7 @@ not be decoded, and one that is gets decoded and checked in one pass later.
 from __future__ import annotations
 
 import zlib
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -20,6 +20,9 @@ from tillstream.pipelines.records import ChangeRecord, Operation, Position
 __all__ = ["DebeziumJsonCodec", "topic_of"]
 
 _NULL = b"null"
+_INT_MAX = (1 << 63) - 1
+_Int64 = Annotated[int, msgspec.Meta(ge=-_INT_MAX, le=_INT_MAX)]
+_Milliseconds = Annotated[int, msgspec.Meta(ge=-(_INT_MAX // 1000), le=_INT_MAX // 1000)]
 
 
 class _Source(msgspec.Struct, gc=False):
@@ -28,10 +31,10 @@ class _Source(msgspec.Struct, gc=False):
     db: str | None = None
     schema: str | None = None
     table: str | None = None
-    ts_ms: int = 0
-    ts_us: int | None = None
+    ts_ms: _Milliseconds = 0
+    ts_us: _Int64 | None = None
     sequence: str | None = None
-    lsn: int | None = None
+    lsn: _Int64 | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -104,21 +107,23 @@ class DebeziumJsonCodec:
 
     def _key_values(self, key: bytes | None, row: bytes) -> tuple[Any, ...]:
         columns = self._key_columns
-        if key:
-            found = _object(key)
-            try:
-                return tuple([found[column] for column in columns])
-            except KeyError:
-                pass
-        found = _object(row)
-        missing = [column for column in columns if found.get(column) is None]
-        if missing:
-            raise RecordError(
-                "missing_key",
-                f"found no {', '.join(missing)} in the message's key nor in its row, "
-                f"expected the entity's key ({', '.join(columns)})",
-            )
-        return tuple([found[column] for column in columns])
+        found = _object(key) if key else {}
+        values = [found.get(column) for column in columns]
+        if None in values:
+            found = _object(row)
+            values = [found.get(column) for column in columns]
+        for column, value in zip(columns, values, strict=True):
+            if value is None:
+                raise RecordError(
+                    "missing_key",
+                    f"found no {column} in the message's key nor in its row, "
+                    f"expected the entity's key ({', '.join(columns)})",
+                )
+            if not isinstance(value, str) and not (isinstance(value, float | int) and abs(value) <= _INT_MAX):
+                raise RecordError(
+                    "malformed", f"found {value!r:.100} as key column {column}, expected a scalar"
+                )
+        return tuple(values)
 
 
 def _open_envelope(value: bytes) -> _Envelope:
@@ -158,11 +163,14 @@ def _position(source: _Source) -> Position:
         return (0, source.lsn or 0)
     try:
         commit, change = _decode_sequence(source.sequence)
-        return (int(commit or 0), int(change or 0))
+        position = (int(commit or 0), int(change or 0))
     except (msgspec.MsgspecError, ValueError) as error:
         raise RecordError(
-            "malformed", f"found source.sequence {source.sequence!r}, expected two LSNs"
+            "malformed", f"found source.sequence {source.sequence!r:.100}, expected two LSNs"
         ) from error
+    if not all(0 <= lsn <= _INT_MAX for lsn in position):
+        raise RecordError("malformed", f"found source.sequence {source.sequence!r:.100}, expected two LSNs")
+    return position
 
 
 def topic_of(value: bytes) -> str:

@@ -56,6 +56,10 @@ class Merge:
 
     def clear(self, connection: Connection) -> None:
         """Empty the staging table, for another slice within the same transaction."""
+        connection.execute(self._statements.clear)
+
+    def truncate(self, connection: Connection) -> None:
+        """Empty the staging table, also of the rows that were deleted or undone in this transaction."""
         connection.execute(self._statements.truncate)
 
     def apply(self, connection: Connection, records: Iterable[MutationRecord]) -> None:

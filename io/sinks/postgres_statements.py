@@ -35,13 +35,15 @@ class Statements(NamedTuple):
 
     Attributes:
         create_stage: makes the staging table, with the types of the table; once a connection.
-        truncate: empties it.
+        clear: hides what it holds.
+        truncate: takes away what it holds, at the price of a new file.
         copy: fills it.
         upsert: merges staged rows into the table.
         delete: deletes what is staged by key.
     """
 
     create_stage: sql.Composed
+    clear: sql.Composed
     truncate: sql.Composed
     copy: sql.Composed
     upsert: sql.Composed
@@ -84,6 +86,7 @@ def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str
     }
     return Statements(
         sql.SQL(_CREATE_STAGE).format(**parts),
+        sql.SQL("DELETE FROM {stage}").format(**parts),
         sql.SQL("TRUNCATE {stage}").format(**parts),
         sql.SQL("COPY {stage} ({columns}, {time_us}) FROM STDIN " + COPY_OPTIONS).format(**parts),
         sql.SQL(_UPSERT).format(**parts),

@@ -10,7 +10,7 @@ import pytest
 
 from tillstream.configs import Column, ColumnModel
 from tillstream.pipelines.errors import RecordError
-from tillstream.transforms.contracts import CompiledContract
+from tillstream.transforms.contracts import CompiledContract, refuse_placeholders
 
 
 def contract(**types: str) -> CompiledContract:
@@ -76,6 +76,22 @@ def test_a_value_that_does_not_fit_names_its_column_and_rule(kind: str, json_tex
     assert told in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "reason"),
+    [
+        ("string", b'{"id":1,"v":"\xff"}', "malformed"),
+        ("timestamptz", b'{"id":1,"v":"0001-01-01T00:00:00+05:00"}', "contract"),
+        ("json", b'{"id":1,"v":' + b"[" * 5000 + b"]" * 5000 + b"}", "malformed"),
+        ("int64", b'{"id":1,"v":99999999999999999999}', "contract"),
+    ],
+)
+def test_what_no_parser_takes_is_a_record_error(kind: str, row: bytes, reason: str) -> None:
+    """Bytes that are no text, times before time, bottomless nesting: data, never a crash."""
+    with pytest.raises(RecordError) as caught:
+        contract(v=kind).decode(row)
+    assert caught.value.reason == reason
+
+
 def test_columns_come_in_the_contracts_order_and_others_are_left_out() -> None:
     """The order of a row's JSON does not matter; a missing nullable column is null."""
     assert contract(a="string", b="string").decode(b'{"z":1,"b":"B","id":1}') == (1, None, "B")
@@ -97,7 +113,7 @@ def test_a_key_may_not_be_null() -> None:
 def test_placeholders_are_never_data(row: bytes) -> None:
     """An unchanged large column that was not sent is refused, not written."""
     with pytest.raises(RecordError) as caught:
-        contract(v="string").decode(row)
+        refuse_placeholders(row)
     assert caught.value.reason == "unavailable_value"
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.records import ChangeRecord, Operation
+from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
 
 CODEC = DebeziumJsonCodec("orders", ("order_id",), 16)
 KEY = b'{"order_id":42}'
@@ -102,6 +102,11 @@ def test_one_key_one_shard_and_entities_apart() -> None:
         (encoded("c", after={"total": "1"}), "missing_key"),
         (encoded("c", after={"order_id": None}), "missing_key"),
         (encoded("d", after=None), "missing_key"),
+        (encoded("c", after={"order_id": 1 << 70}), "malformed"),
+        (encoded("c", after={"order_id": [1]}), "malformed"),
+        (encoded("c", source={"connector": "postgresql", "ts_ms": 1 << 62}), "malformed"),
+        (encoded("c", source={"connector": "postgresql", "lsn": 1 << 64}), "malformed"),
+        (encoded("c", source={"connector": "postgresql", "sequence": f'["1","{1 << 64}"]'}), "malformed"),
     ],
 )
 def test_what_is_no_change_of_a_row_says_why(value: bytes, reason: str) -> None:
@@ -118,7 +123,13 @@ def test_any_bytes_become_a_record_or_a_record_error(value: bytes, key: bytes | 
         _, record = CODEC.decode(key, value, 0)
     except RecordError:
         return
-    assert isinstance(record, ChangeRecord)
+    batch = ChangeBatch("c", "e", 0, "t", 0, ("order_id",), (record,))
+    assert ChangeBatch.decode(batch.encode()) == batch
+
+
+def test_a_null_in_the_messages_key_is_no_key() -> None:
+    """The row gives what the message's key leaves out."""
+    assert CODEC.decode(b'{"order_id":null}', encoded(), 7) == CODEC.decode(KEY, encoded(), 7)
 
 
 def test_a_missing_commit_lsn_counts_as_oldest() -> None:
