@@ -29,9 +29,9 @@ def salvage(
 ) -> list[DeadLetter]:
     """Write one entity's records within a transaction, quartering what fails until single rows are left.
 
-    A slice that fails is undone by its savepoint; b bad rows among n cost about 4 b log4 (n / b) slices. Where
-    the last mutation of a key is refused, the one before it is written in its place, as if each had been
-    written by itself.
+    A slice that fails is undone by its savepoint; b bad rows among n cost about 4 b log4 (n / b) slices.
+    Where the last mutation of a key is refused, the one before it is written in its place, as if each had
+    been written by itself.
 
     Args:
         connection: inside a transaction, its staging table prepared.
@@ -53,7 +53,8 @@ def salvage(
     slices = [records] if records else []
     while slices:
         part = slices.pop()
-        if trials.write(part) is None:
+        error = trials.write(part)
+        if error is None:
             continue
         if len(part) > 1:
             size = -(-len(part) // _PARTS)
@@ -64,7 +65,8 @@ def salvage(
                 for record in batch.records:
                     history.setdefault(merge.identify(record.key), []).append((batch, record))
         for batch, record in reversed(history[merge.identify(part[0].key)]):
-            error = trials.write([record])
+            if record is not part[0]:
+                error = trials.write([record])
             if error is None:
                 break
             letters.append(refused(batch, record, describe(error)))

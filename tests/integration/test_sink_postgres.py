@@ -147,6 +147,19 @@ def test_refused_values_become_dead_letters(
     assert database.rows("SELECT count(*) FROM acme.things") == [(47,)]
 
 
+@pytest.mark.parametrize("staged_rows_max", [1, 7, 64])
+def test_many_refused_values_are_told_apart(
+    open_sink: Open, database: Database, monkeypatch: pytest.MonkeyPatch, staged_rows_max: int
+) -> None:
+    """Where every second row is bad, all others are written once, however often the staging table is cut."""
+    monkeypatch.setattr("tillstream.io.sinks.postgres_salvage._STAGED_ROWS_MAX", staged_rows_max)
+    described = entity(id="int32", value="int16")
+    rows = [(i, 70_000 if i % 2 else i) for i in range(70)]
+    letters = open_sink(described).write([things(described, *rows)])
+    assert [letter.offset for letter in letters] == list(range(1, 70, 2))
+    assert database.rows("SELECT value FROM acme.things ORDER BY id") == [(i,) for i in range(0, 70, 2)]
+
+
 def test_a_key_too_long_for_its_index_is_one_bad_row(open_sink: Open, database: Database) -> None:
     """Limits of the server that one row exceeds are the row's fault, not an outage."""
     described = entity(id="string", value="int32")
