@@ -32,12 +32,11 @@ lint: $(READY) ## Check style and types
 	$(BIN)/mypy
 
 bench: setup ## Measure, and write JSON to benchmarks/results
-	$(BIN)/pip install --quiet -e '.[bench]'
 	$(BIN)/python -m benchmarks.run
 
 clean: ## Stop the local stack and remove what was built
 	@test ! -x $(BIN)/tillstream || $(BIN)/tillstream down --wipe
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf .venv .tillstream build dist benchmarks/results benchmarks/.venv-quix *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(READY): setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is missing: sudo apt-get install -y python3 python3-venv" >&2; exit 1; }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RESERVED_ENTITY", "check_transforms", "cross_check"]
 
 # Dead letters are written under this name.
-RESERVED_ENTITY = "dead_letters"
+RESERVED_ENTITY = "tillstream_dead_letters"
 
 
 def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:

@@ -119,7 +119,7 @@ class KafkaSource(ConfigModel):
         default=20_000, ge=1, le=1_000_000, description="Most records of a poll."
     )
     rate_limit_per_s: Annotated[int, Field(ge=1), NO_TRUTH] | None = Field(
-        default=None, description="Most records read a second by the whole job; none by default."
+        default=None, description="Most records read a second by each TaskManager; none by default."
     )
     discovery_interval_s: Number = Field(
         default=10, ge=1, description="Time between looks for new topics and partitions, seconds."

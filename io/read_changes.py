@@ -24,7 +24,7 @@ from tillstream.io.collector import ChangeCollector
 from tillstream.io.sources.files import read_lines
 from tillstream.io.sources.kafka import Partition
 from tillstream.io.sources.session import KafkaSession
-from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.errors import RecordError, UnavailableError
 from tillstream.pipelines.sharding import partition_key
 
 __all__ = ["ReadBounded", "ReadChanges", "Ticks", "decode_offset", "encode_offset"]
@@ -214,19 +214,27 @@ class ReadBounded(beam.DoFn):
     def _read_kafka(self) -> Iterator[Any]:
         session = KafkaSession.acquire(self._config)
         try:
-            for topic, partition in _partitions(self._config, session.reader.topics()):
+            topics = session.reader.topics()
+            if not topics:
+                raise UnavailableError(
+                    f"Kafka at {self._config.kafka.bootstrap_servers} names no topics: check the address, "
+                    "the login and that the broker runs"
+                )
+            for topic, partition in _partitions(self._config, topics):
                 yield from self._read_partition(session, (topic, partition))
         finally:
             KafkaSession.release(self._config)
 
     def _read_partition(self, session: KafkaSession, partition: Partition) -> Iterator[Any]:
-        offset = session.start_offset(*partition)
         end = session.reader.end_offset(partition)
-        while offset is not None and session.reader.read_up_to(partition) < end:
+        offset = session.start_offset(*partition)
+        if offset is None:
+            raise UnavailableError(f"cannot find where to start in {partition[0]}[{partition[1]}]")
+        if offset >= end:
+            return
+        while session.reader.read_up_to(partition) < end:
             messages = [
-                message
-                for message in session.reader.take(partition, offset, _WAIT_S)
-                if message.offset() < end
+                message for message in session.take(partition, offset, _WAIT_S) if message.offset() < end
             ]
             if messages:
                 self._collector.add(*partition, messages)

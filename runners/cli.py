@@ -33,11 +33,14 @@ def run(
     flink.rest_url, from where it goes on by itself.
     """
     from tillstream.configs.cli import check
-    from tillstream.configs.loader import load
+    from tillstream.pipelines.errors import UserError
     from tillstream.runners.preflight import check_far_sides
 
-    check(config)
-    client = load(config)
+    client = check(config)
+    if runner is RunnerName.DIRECT and (wait or savepoint is not None):
+        raise UserError("--wait and --savepoint are for --runner flink")
+    if wait and client.source.files is None:
+        raise UserError("--wait is for a files source: a job that reads from Kafka does not end")
     check_far_sides(client)
     if runner is RunnerName.DIRECT:
         from tillstream.runners import direct

@@ -24,9 +24,12 @@ def check_far_sides(config: ClientConfig) -> None:
     """Connect to the brokers and databases that a client's job will need; no secret is used.
 
     Raises:
+        ConfigError: if a path of a files source matches no file.
         UnavailableError: after a few tries, one line for each address that does not answer.
     """
     problems = []
+    if config.source.files is not None:
+        config.source.files.expand()
     if config.source.kafka is not None:
         problems += _check(_reach_broker, config.source.kafka)
     for sink in config.sinks.values():

@@ -33,6 +33,7 @@ _FETCH = {
     "queued.min.messages": 200_000,
     "queued.max.messages.kbytes": 65_536,
 }
+_NOWHERE = -1
 _REQUEST_TIMEOUT_S = 10.0
 _COMMIT_INTERVAL_S = 1.0
 # How much may wait in memory for partitions whose turn has not come, in polls.
@@ -218,12 +219,16 @@ class KafkaReader:
         waiting = sum(map(len, self._buffers.values()))
         if waiting > _BUFFERED_POLLS_MAX * self._poll_records_max:
             return
+        failed: list[tuple[Message, Any]] = []
         for message in self._consumer.consume(self._poll_records_max, wait_s):
             error = message.error()
             if error is None:
                 self._buffers[message.topic(), message.partition()].append(message)
             else:
-                self._note(message, error)
+                failed.append((message, error))
+        # Only now: an error of one partition must not cost the others what came beside it.
+        for message, error in failed:
+            self._note(message, error)
 
     def _note(self, message: Message, error: Any) -> None:
         from confluent_kafka import KafkaError
@@ -232,6 +237,8 @@ class KafkaReader:
             self._ends[message.topic(), message.partition()] = message.offset()
             return
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):  # noqa: SLF001
+            # Forgotten, so that the next try assigns it anew.
+            self._positions[message.topic(), message.partition()] = _NOWHERE
             raise UnavailableError(
                 f"{message.topic()}[{message.partition()}]: offset {message.offset()} is gone "
                 f"({error}): deleted before it was read; start the job anew"

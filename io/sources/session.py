@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["KafkaSession", "RateLimiter"]
 
 
+# How long a bounded run waits for its rate to allow more.
+_RATE_PAUSE_S = 0.05
+
+
 class RateLimiter:
     """Grant records at a steady rate, with at most one second's worth saved up.
 
@@ -57,7 +61,7 @@ class KafkaSession:
         self._source = config.kafka
         self.reader = KafkaReader(self._source, config.client, config.group_id)
         rate = self._source.rate_limit_per_s
-        self._limiter = None if rate is None else RateLimiter(rate / config.flink.parallelism)
+        self._limiter = None if rate is None else RateLimiter(rate)
 
     @classmethod
     def acquire(cls, config: ClientConfig) -> KafkaSession:
@@ -93,13 +97,14 @@ class KafkaSession:
             return self.reader.offset_for((topic, partition), None) if explicit is None else explicit
         return self.reader.offset_for((topic, partition), start.timestamp_ms)
 
-    def take(self, partition: Partition, offset: int) -> list[Message]:
-        """Return the next messages without waiting, within the client's rate."""
+    def take(self, partition: Partition, offset: int, wait_s: float = 0.0) -> list[Message]:
+        """Return the next messages within the client's rate, waiting for them at most some seconds."""
         if self._limiter is None:
-            return self.reader.take(partition, offset, 0.0)
+            return self.reader.take(partition, offset, wait_s)
         allowed = self._limiter.available()
         if allowed <= 0:
+            time.sleep(min(wait_s, _RATE_PAUSE_S))
             return []
-        messages = self.reader.take(partition, offset, 0.0, allowed)
+        messages = self.reader.take(partition, offset, wait_s, allowed)
         self._limiter.spend(len(messages))
         return messages

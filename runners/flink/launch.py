@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.rest import ENDED, FlinkRest
+from tillstream.runners.flink.rest import FlinkRest
 
 __all__ = ["Launched", "launch"]
 
@@ -80,6 +80,7 @@ def launch(
     finally:
         rest.delete_jar(jar_id)
     rest.wait(job_id, _RUNNING, _START_DEADLINE_S)
+    rest.wait_for_tasks(job_id, _START_DEADLINE_S)
     if wait and bounded:
-        rest.wait(job_id, ENDED - {"FAILED", "CANCELED", "SUSPENDED"}, float("inf"))
+        rest.wait(job_id, frozenset({"FINISHED"}), float("inf"))
     return Launched(job_id, f"{rest.url}/#/job/running/{job_id}")

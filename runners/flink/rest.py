@@ -49,6 +49,22 @@ class FlinkRest:
         """Return a job's state and vertices."""
         return self._call("GET", f"/jobs/{job_id}")
 
+    def wait_for_tasks(self, job_id: str, deadline_s: float) -> None:
+        """Wait until every task of a job runs or has finished; raises as `wait` does."""
+        end_s = time.monotonic() + deadline_s
+        while True:
+            job = self.job(job_id)
+            if job["state"] == "FINISHED" or all(
+                vertex["status"] in {"RUNNING", "FINISHED"} for vertex in job["vertices"]
+            ):
+                return
+            if job["state"] in ENDED or time.monotonic() > end_s:
+                raise JobFailedError(
+                    f"job {job_id} is {job['state']}, and not all of its tasks run after {deadline_s:.0f} s: "
+                    f"{self.root_cause(job_id)[:4000] or f'look at {self.url}/#/job/{job_id}'}"
+                )
+            time.sleep(_POLL_INTERVAL_S)
+
     def root_cause(self, job_id: str) -> str:
         """Return the newest failure of a job, or an empty string."""
         history = self._call("GET", f"/jobs/{job_id}/exceptions")

@@ -99,15 +99,15 @@ def test_a_rate_limit_is_kept(client: Client) -> None:
     assert rows / max(float(seconds[0][0]), 1.0) < 300
 
 
-def _harness_of(client: Client) -> psutil.Process:
-    def find() -> psutil.Process | None:
-        for process in psutil.process_iter(["cmdline"]):
-            if any("tillstream-harness" in part for part in process.info["cmdline"] or []):
-                return process
-        return None
+def _harness_of(stack: LocalStack) -> psutil.Process:
+    pid = next(status.pid for status in stack.ps() if status.service == "taskmanager")
 
-    found: psutil.Process = wait_until(find, f"the harness of {client.name}")
-    return found
+    def find() -> list[psutil.Process]:
+        started = psutil.Process(pid).children(recursive=True)
+        return [each for each in started if any("tillstream-harness" in part for part in each.cmdline())]
+
+    # Other tests' jobs have ended: the newest harness below this TaskManager is this job's.
+    return max(wait_until(find, "a harness"), key=lambda process: process.create_time())
 
 
 @pytest.mark.parametrize("part", ["taskmanager", "warehouse", "kafka", "harness"])
@@ -118,7 +118,7 @@ def test_an_outage_loses_nothing(client: Client, stack: LocalStack, part: str) -
     job = client.launch()
     wait_until(lambda: client.rows() > 0, "the first rows")
     if part == "harness":
-        os.kill(_harness_of(client).pid, signal.SIGKILL)
+        os.kill(_harness_of(stack).pid, signal.SIGKILL)
         client.sales(5000, 5000)
     else:
         stack.kill(part)

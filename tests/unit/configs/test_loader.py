@@ -152,7 +152,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("${PORT:-5432}", "70000", "17: sinks.warehouse.port: found 70000, expected at most 65535"),
         ("${PORT:-5432}", "ten", "17: sinks.warehouse.port: found 'ten', expected a whole number"),
         ("  orders:\n", "  Orders:\n", "6: entities.Orders: found 'Orders', expected a name of a-z, 0-9 and _, at most 63, the first a letter"),  # noqa: E501
-        ("  orders:\n", "  dead_letters:\n", "6: entities.dead_letters: found 'dead_letters', expected another name: dead letters are written under it"),  # noqa: E501
+        ("  orders:\n", "  tillstream_dead_letters:\n", "6: entities.tillstream_dead_letters: found 'tillstream_dead_letters', expected another name: dead letters are written under it"),  # noqa: E501
         ("user: writer", "user: writer\n    user: other", "20: sinks.warehouse.user: found a second time, first on line 19, expected once"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^other']\n", "8: entities.orders.topic: found 'acme.public.orders', expected one that source.kafka.topics reads"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^(']\n", "5: source.kafka.topics: found '^(', expected a regular expression after ^: missing ), unterminated subpattern at position 1"),  # noqa: E501
