@@ -63,11 +63,11 @@ class TransformChanges(beam.DoFn):
     dead letters for changes that the transform or the contract refuses; the rest of a batch goes on.
 
     Delivery guarantees:
-        Order within a shard, and so within a key, is kept. State is one counter a shard. What a DoFn
+        Order within a shard, and so within a key, is kept. There is no state yet. What a DoFn
         keeps outside of Beam's state is lost with its process.
     """
 
-    # A stateful step is what keeps one shard with one subtask, in order.
+    # Declared, not used: a step with state is what keeps one shard with one subtask, in order.
     BATCHES = ReadModifyWriteStateSpec("batches", VarIntCoder())
 
     def __init__(self, config: ClientConfig) -> None:
@@ -94,7 +94,9 @@ class TransformChanges(beam.DoFn):
             dofn.start_bundle()
 
     def process(
-        self, element: tuple[bytes, bytes], batches: Any = beam.DoFn.StateParam(BATCHES)
+        self,
+        element: tuple[bytes, bytes],
+        batches: Any = beam.DoFn.StateParam(BATCHES),  # noqa: ARG002
     ) -> Iterator[Any]:
         """Transform one batch."""
         shard_key, frame = element
@@ -106,7 +108,6 @@ class TransformChanges(beam.DoFn):
         if letters:
             self._failed.inc(len(letters))
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
-        batches.write((batches.read() or 0) + 1)
 
     def finish_bundle(self) -> None:
         """Tell the client's DoFns."""
@@ -141,12 +142,15 @@ class TransformChanges(beam.DoFn):
         """Check rows in one pass: without a DoFn nobody wants to see them as dicts."""
         letters: list[DeadLetter] = []
         contract = self._contracts[batch.entity]
+        append = self._packer.append
         for record in batch.records:
             try:
                 refuse_placeholders(record.after)
-                self._packer.append(batch.entity, *_checked(batch, record, contract))
+                columns, packed = _checked(batch, record, contract)
             except RecordError as error:
                 letters.append(_letter(batch, record, error))
+            else:
+                append(batch.entity, columns, packed)
         return letters
 
 

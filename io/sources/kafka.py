@@ -34,6 +34,8 @@ _FETCH = {
     "queued.max.messages.kbytes": 65_536,
 }
 _NOWHERE = -1
+# librdkafka takes no larger request.
+_CONSUME_MAX = 1_000_000
 _REQUEST_TIMEOUT_S = 10.0
 _COMMIT_INTERVAL_S = 1.0
 # How much may wait in memory for partitions whose turn has not come, in polls.
@@ -216,11 +218,12 @@ class KafkaReader:
         self._ends.pop(partition, None)
 
     def _fill(self, wait_s: float) -> None:
-        waiting = sum(map(len, self._buffers.values()))
-        if waiting > _BUFFERED_POLLS_MAX * self._poll_records_max:
+        # As much as fits for all partitions at once: their batches are then as large as the poll allows.
+        room = _BUFFERED_POLLS_MAX * self._poll_records_max - sum(map(len, self._buffers.values()))
+        if room <= 0:
             return
         failed: list[tuple[Message, Any]] = []
-        for message in self._consumer.consume(self._poll_records_max, wait_s):
+        for message in self._consumer.consume(min(room, _CONSUME_MAX), wait_s):
             error = message.error()
             if error is None:
                 self._buffers[message.topic(), message.partition()].append(message)
