@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tillstream.pipelines.errors import UnavailableError
+from tillstream.pipelines.errors import MissingToolError, UnavailableError
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
@@ -73,10 +73,18 @@ class KafkaReader:
         source: where and how to read.
         client: whose stream it is.
         group_id: consumer group whose offsets lag tools look at.
+
+    Raises:
+        MissingToolError: if the Kafka client is not installed.
     """
 
     def __init__(self, source: KafkaSource, client: str, group_id: str) -> None:
-        from confluent_kafka import Consumer
+        try:
+            from confluent_kafka import Consumer
+        except ModuleNotFoundError as error:
+            raise MissingToolError(
+                f"a Kafka source needs the package {error.name}: pip install 'tillstream[kafka]'"
+            ) from error
 
         self._poll_records_max = source.poll_records_max
         self._consumer: Consumer = Consumer(

@@ -13,12 +13,16 @@ for name in {BLOCKED!r}:
     sys.modules[name] = None
 import tillstream.cli, tillstream.pipelines.template
 import tillstream.runners.direct, tillstream.runners.flink.launch
+from tillstream.configs import KafkaSource
 from tillstream.io.sinks import sink_class
+from tillstream.io.sources.kafka import KafkaReader
 from tillstream.pipelines.errors import MissingToolError
-try:
-    sink_class("postgres")
-except MissingToolError as error:
-    print(error)
+source = KafkaSource(bootstrap_servers="127.0.0.1:9092")
+for ask in (lambda: sink_class("postgres"), lambda: KafkaReader(source, "acme", "group")):
+    try:
+        ask()
+    except MissingToolError as error:
+        print(error)
 """
 
 
@@ -27,6 +31,7 @@ def test_a_developer_of_dofns_needs_no_extras() -> None:
     finished = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "pip install 'tillstream[postgres]'" in finished.stdout
+    assert "needs the package confluent_kafka: pip install 'tillstream[kafka]'" in finished.stdout
 
 
 def test_help_imports_neither_beam_nor_drivers() -> None:
