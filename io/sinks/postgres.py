@@ -205,7 +205,13 @@ class PostgresSink(Sink):
             return SinkUnavailableError(
                 f"sink {self.name}: no lasting answer from Postgres at {self.address} within "
                 f"{self.model.retry_s_max} s: {describe(error)}: check that the server is up, reachable "
-                f"from here, has room, and lets user {self.model.user!r} in"
+                "from here, and has room"
+            )
+        if cause is Cause.ENTRY:
+            return SinkError(
+                f"sink {self.name}: Postgres at {self.address} does not let user {self.model.user!r} in: "
+                f"{describe(error)}: check the sink's user, password and database, and the server's "
+                "pg_hba.conf"
             )
         return self._refusal(describe(error))
 

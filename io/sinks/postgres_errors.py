@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 import psycopg
@@ -16,11 +17,25 @@ _ROW_CLASSES = frozenset({"22", "23", "21", "54", "44", "P0"})
 _OUTAGE_CLASSES = frozenset({"08", "25", "40", "53", "55", "57", "58", "XX"})
 
 
+# Invalid authorization, and database that does not exist.
+_ENTRY_CLASSES = frozenset({"28", "3D"})
+# While connecting, libpq keeps the SQLSTATE to itself: only the text tells, in English by default. Where a
+# server says it in another language, the error counts as an outage, and is said after the retries.
+# Texts: PostgreSQL, libpq/auth.c, utils/init/miscinit.c and postinit.c, and libpq's fe-auth.c.
+_SAID = re.compile(r"(?:FATAL:|fe_sendauth:)\s+(.*)")
+_NO_ENTRY = re.compile(
+    r"(?:.* )?authentication failed for user |no pg_hba\.conf entry |pg_hba\.conf rejects "
+    r'|role ".*" (?:does not exist|is not permitted to log in)'
+    r'|database ".*" does not exist|permission denied for database |no password supplied'
+)
+
+
 class Cause(Enum):
     """Name what an error comes from."""
 
     ROW = "row"
     OUTAGE = "outage"
+    ENTRY = "entry"
     REFUSAL = "refusal"
 
 
@@ -29,12 +44,22 @@ def cause_of(error: BaseException) -> Cause:
     if not isinstance(error, psycopg.Error):
         return Cause.ROW if isinstance(error, (ValueError, TypeError, OverflowError)) else Cause.REFUSAL
     if error.sqlstate is None:
+        if _is_entry_refused(str(error)):
+            return Cause.ENTRY
         outage = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
         return Cause.OUTAGE if outage else Cause.REFUSAL
     group = error.sqlstate[:2]
     if group in _ROW_CLASSES:
         return Cause.ROW
+    if group in _ENTRY_CLASSES:
+        return Cause.ENTRY
     return Cause.OUTAGE if group in _OUTAGE_CLASSES else Cause.REFUSAL
+
+
+def _is_entry_refused(text: str) -> bool:
+    # Of several hosts one may say that it is starting up: that one is worth waiting for.
+    said = _SAID.findall(text)
+    return bool(said) and all(map(_NO_ENTRY.match, said))
 
 
 def describe(error: BaseException) -> str:

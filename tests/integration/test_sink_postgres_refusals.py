@@ -92,6 +92,28 @@ def test_nobody_listening_is_named(open_sink: Open, tmp_path: Any) -> None:
         open_sink(entity(id="int32"), host=str(tmp_path), retry_s_max=0)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"database": "nowhere"}, 'database "nowhere" does not exist'),
+        ({"user": "nobody"}, 'role "nobody" does not exist'),
+        ({"user": "locked"}, 'role "locked" is not permitted to log in'),
+    ],
+)
+def test_who_is_not_let_in_is_told_at_once(
+    open_sink: Open,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    wrong: dict[str, str],
+    said: str,
+) -> None:
+    """A wrong user or database is no outage: nothing is tried again."""
+    database.run("DROP ROLE IF EXISTS locked", "CREATE ROLE locked NOLOGIN")
+    with pytest.raises(SinkError, match=rf"does not let user .* in: .*{said}: check the sink's user"):
+        open_sink(entity(id="int32"), **wrong)
+    assert "trying again" not in caplog.text
+
+
 def test_the_password_stays_out_of_sight(
     open_sink: Open, database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,8 +123,8 @@ def test_the_password_stays_out_of_sight(
     assert sink._connection is not None
     assert sink._connection.info.password == "s3cret!"
     assert "s3cret" not in sink._connection.info.dsn
-    with pytest.raises(SinkUnavailableError) as caught:
-        open_sink(entity(id="int32"), password="${WAREHOUSE_PASSWORD}", database="nowhere", retry_s_max=0)
+    with pytest.raises(SinkError) as caught:
+        open_sink(entity(id="int32"), password="${WAREHOUSE_PASSWORD}", database="nowhere")
     assert "s3cret" not in str(caught.value) + caplog.text
     assert 'database "nowhere" does not exist' in str(caught.value)
     del database
