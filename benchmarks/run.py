@@ -55,8 +55,11 @@ def compare(stack: LocalStack, load: Load, sink: str, parallelism: int, folder: 
     systems: dict[str, Callable[[Task], dict[str, Any]]] = {
         "hand_loop": lambda task: run_apart("benchmarks.hand_loop", task),
         "quix": quix.run,
+        f"{_OURS}-one-process": lambda task: tillstream_job.run(
+            stack, task, parallelism=parallelism, processes=1, version_sum=load.version_sum
+        ),
         _OURS: lambda task: tillstream_job.run(
-            stack, task, parallelism=parallelism, version_sum=load.version_sum
+            stack, task, parallelism=parallelism, processes=2, version_sum=load.version_sum
         ),
     }
     return {name: _one(stack, load, system, folder, f"{sink}-{name}") for name, system in systems.items()}

@@ -53,7 +53,7 @@ def server_cpu_s(stack: LocalStack) -> float:
     return _cpu_s(tree_of(stack, "warehouse"))
 
 
-def config_of(stack: LocalStack, task: Task, parallelism: int) -> ClientConfig:
+def config_of(stack: LocalStack, task: Task, parallelism: int, processes: int) -> ClientConfig:
     """Return the client whose job does the task."""
     warehouse = stack.addresses.warehouse
     sinks = {
@@ -80,12 +80,18 @@ def config_of(stack: LocalStack, task: Task, parallelism: int) -> ClientConfig:
             "source": {"kafka": {"bootstrap_servers": task.servers}},
             "entities": {task.table: entity},
             "sinks": {task.sink: sinks[task.sink]},
-            "flink": {"rest_url": stack.addresses.flink, "parallelism": parallelism},
+            "flink": {
+                "rest_url": stack.addresses.flink,
+                "parallelism": parallelism,
+                "processes": processes,
+            },
         }
     )
 
 
-def run(stack: LocalStack, task: Task, *, parallelism: int, version_sum: int) -> dict[str, Any]:
+def run(
+    stack: LocalStack, task: Task, *, parallelism: int, processes: int, version_sum: int
+) -> dict[str, Any]:
     """Run the job until all is delivered, and return its figures.
 
     Events that come with the first delivery are left out of the rate, since their time is not known: the
@@ -95,7 +101,7 @@ def run(stack: LocalStack, task: Task, *, parallelism: int, version_sum: int) ->
     Raises:
         RuntimeError: if not all is delivered within the deadline.
     """
-    config = config_of(stack, task, parallelism)
+    config = config_of(stack, task, parallelism, processes)
     rest = FlinkRest(config.flink.rest_url)
     if task.sink == "postgres":
         # Rows of an earlier run would look like the first delivery.

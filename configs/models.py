@@ -148,8 +148,14 @@ class Flink(ConfigModel):
     shards: Number = Field(
         default=16, ge=1, le=1024, description="Parts of the key space; fixed while state lives."
     )
+    processes: Number = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="Python processes in each TaskManager; with 2, one reads while the other transforms.",
+    )
     memory_mb_max: Annotated[int, Field(ge=256), NO_TRUTH] | None = Field(
-        default=None, description="Limit of the Python process's data, mebibytes; none by default."
+        default=None, description="Limit of each Python process's data, mebibytes; none by default."
     )
     state_cache_mb: Number = Field(
         default=64, ge=1, description="State kept in the Python process, mebibytes."

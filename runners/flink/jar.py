@@ -22,6 +22,7 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import MissingToolError
 from tillstream.pipelines.template import build
 from tillstream.runners.flink.options import harness_environment, job_options
+from tillstream.runners.flink.processes import spread
 
 __all__ = ["ENTRY_CLASS", "pipeline_proto", "write_jar"]
 
@@ -51,7 +52,9 @@ def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb
         runner="PortableRunner", options=PipelineOptions(flags=[], streaming=not bounded)
     )
     build(pipeline, config, bounded=bounded)
-    return pipeline.to_runner_api(default_environment=environment)
+    proto = pipeline.to_runner_api(default_environment=environment)
+    spread(proto, config.flink.processes)
+    return proto
 
 
 def write_jar(config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bool) -> None:

@@ -92,6 +92,23 @@ def test_the_memory_limit_reaches_the_harness() -> None:
     assert harness_environment(config())["env"] == {}
 
 
+def test_with_two_processes_the_reading_stages_have_one_of_their_own() -> None:
+    """`flink.processes` parts the environments, and leaves labels and URNs, which uids are made of, alone."""
+    proto = pipeline_proto(config(flink={"processes": 2}), bounded=False)
+    environments = proto.components.environments
+    named = {
+        transform.unique_name.partition("/")[0]: transform.environment_id
+        for transform in proto.components.transforms.values()
+        if transform.environment_id
+    }
+    reading = {label for label, environment in named.items() if environment == named["ReadChanges"]}
+    assert reading == {"Ticks", "ReadChanges"}
+    assert named["TransformChanges"] == named["WriteSinks"] == named["WriteDeadLetters"]
+    payloads = [environments[named[label]].payload for label in ("ReadChanges", "TransformChanges")]
+    assert payloads[0] != payloads[1]
+    assert {environments[each].urn for each in named.values()} == {"beam:env:process:v1"}
+
+
 def test_an_unknown_transform_stops_the_build() -> None:
     """A job is not launched with a transform that nobody registered."""
     entity = {

@@ -1,0 +1,36 @@
+"""Spread a job's stages over Python processes, because one process uses hardly more than one core.
+
+Beam starts one harness for each environment of a pipeline that differs from the others. Flink's uids are
+made of labels and of the environment's URN, not of its id: a savepoint fits any number of processes.
+"""
+
+from __future__ import annotations
+
+from apache_beam.portability.api import beam_runner_api_pb2
+
+__all__ = ["STAGES_VARIABLE", "spread"]
+
+# Tells the environments apart, and shows in a process's environment which stages it runs.
+STAGES_VARIABLE = "TILLSTREAM_STAGES"
+_READING = frozenset({"Ticks", "ReadChanges", "ReadBounded"})
+
+
+def spread(pipeline: beam_runner_api_pb2.Pipeline, processes: int) -> None:
+    """Give the reading stages of a pipeline a process of their own.
+
+    Args:
+        pipeline: its transforms share one environment; changed in place.
+        processes: 1 leaves it as it is.
+    """
+    if processes == 1:
+        return
+    (shared,) = {each.environment_id for each in pipeline.components.transforms.values()} - {""}
+    environments = pipeline.components.environments
+    payload = beam_runner_api_pb2.ProcessPayload.FromString(environments[shared].payload)
+    payload.env[STAGES_VARIABLE] = "reading"
+    reading = f"{shared}_reading"
+    environments[reading].CopyFrom(environments[shared])
+    environments[reading].payload = payload.SerializeToString(deterministic=True)
+    for transform in pipeline.components.transforms.values():
+        if transform.environment_id and transform.unique_name.partition("/")[0] in _READING:
+            transform.environment_id = reading
