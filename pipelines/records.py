@@ -296,6 +296,8 @@ class DeadLetter(_Framed, frozen=True, array_like=True):
         payload: the record's value as it was read, or as near to it as the step still had, or None.
         transform: name and version of the transform, or None.
         traceback: of the transform's exception, or None.
+        sink: name of the sink that refused it, or None where it did not get that far. Each of an entity's
+            sinks may refuse the same mutation, for reasons of its own.
     """
 
     client: str
@@ -311,6 +313,7 @@ class DeadLetter(_Framed, frozen=True, array_like=True):
     payload: bytes | None = None
     transform: str | None = None
     traceback: str | None = None
+    sink: str | None = None
 
 
 class DeadLetterBatch(_Framed, frozen=True, array_like=True):

@@ -114,7 +114,7 @@ class FilesSink(Sink):
         try:
             content = encoder.encode(batches)
         except (ValueError, TypeError):
-            batches, letters = _sift(encoder, batches)
+            batches, letters = _sift(self.name, encoder, batches)
             if not batches:
                 return letters
             content = encoder.encode(batches)
@@ -149,7 +149,9 @@ def _is_outage(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno not in _REFUSALS
 
 
-def _sift(encoder: _Format, batches: Sequence[MutationBatch]) -> tuple[list[MutationBatch], list[DeadLetter]]:
+def _sift(
+    sink: str, encoder: _Format, batches: Sequence[MutationBatch]
+) -> tuple[list[MutationBatch], list[DeadLetter]]:
     """Part the mutations that can be encoded from those that cannot."""
     good: list[MutationBatch] = []
     letters: list[DeadLetter] = []
@@ -160,7 +162,7 @@ def _sift(encoder: _Format, batches: Sequence[MutationBatch]) -> tuple[list[Muta
                 encoder.encode_one(batch, record)
                 fitting.append(record)
             except (ValueError, TypeError) as error:
-                letters.append(refused(batch, record, str(error)))
+                letters.append(refused(sink, batch, record, str(error)))
         if fitting:
             good.append(msgspec.structs.replace(batch, records=tuple(fitting)))
     return good, letters

@@ -13,10 +13,11 @@ from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationReco
 __all__ = ["refused", "text_of"]
 
 
-def refused(batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
+def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
     """Return the dead letter of one mutation.
 
     Args:
+        sink: name of the sink that it was written through.
         batch: that the mutation came in.
         record: the mutation.
         detail: what the far side said.
@@ -33,6 +34,7 @@ def refused(batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLe
         index=record.index,
         key=_json(batch.key_columns, record.key),
         payload=None if record.values is None else _json(batch.columns, record.values),
+        sink=sink,
     )
 
 

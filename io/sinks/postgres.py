@@ -136,7 +136,7 @@ class PostgresSink(Sink):
         with connection.transaction():
             for entity, by_key in latest.items():
                 own = [batch for batch in batches if batch.entity == entity]
-                letters += salvage(connection, self._merges[entity], list(by_key.values()), own)
+                letters += salvage(self.name, connection, self._merges[entity], list(by_key.values()), own)
         return letters
 
     def _prepare(self, connection: Connection, entities: Mapping[str, Any]) -> None:

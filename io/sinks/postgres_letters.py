@@ -16,7 +16,7 @@ __all__ = ["insert_letters"]
 
 _COLUMNS = (
     *("client", "entity", "step", "reason", "detail", "topic", "partition", "offset", "index"),
-    *("key", "key_bytes", "payload", "payload_bytes", "transform", "traceback"),
+    *("key", "key_bytes", "payload", "payload_bytes", "transform", "traceback", "sink"),
 )
 
 
@@ -46,6 +46,7 @@ def _row(letter: DeadLetter) -> tuple[Any, ...]:
         *_text_or_bytes(letter.payload),
         _clean(letter.transform),
         _clean(letter.traceback),
+        _clean(letter.sink) or "",
     )
 
 

@@ -22,6 +22,7 @@ _STAGED_ROWS_MAX = 2000
 
 
 def salvage(
+    sink: str,
     connection: Connection,
     merge: Merge,
     records: Sequence[MutationRecord],
@@ -34,6 +35,7 @@ def salvage(
     been written by itself.
 
     Args:
+        sink: name of the sink, for dead letters.
         connection: inside a transaction, its staging table prepared.
         merge: the entity's statements.
         records: the last of each key, in order.
@@ -69,7 +71,7 @@ def salvage(
                 error = trials.write([record])
             if error is None:
                 break
-            letters.append(refused(batch, record, describe(error)))
+            letters.append(refused(sink, batch, record, describe(error)))
     return letters
 
 

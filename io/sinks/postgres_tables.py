@@ -38,10 +38,17 @@ CREATE TABLE {} (
     payload_bytes bytea,
     transform text,
     traceback text,
+    sink text NOT NULL DEFAULT '',
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (topic, partition, "offset", index, step)
+    PRIMARY KEY (topic, partition, "offset", index, step, sink)
 )
 """
+# Tables of earlier releases kept one letter for all sinks of a mutation.
+_ADD_SINK = """
+ALTER TABLE {table} ADD COLUMN sink text NOT NULL DEFAULT '', DROP CONSTRAINT {primary_key},
+    ADD PRIMARY KEY (topic, partition, "offset", index, step, sink)
+"""
+_PRIMARY_KEY = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'"
 _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> ''
 FROM pg_attribute a
@@ -93,11 +100,27 @@ def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, En
 
 
 def ensure_dead_letters(connection: Connection, schema: str) -> None:
-    """Create the table of dead letters if it is missing."""
+    """Create the table of dead letters if it is missing; widen one that an earlier release made.
+
+    Raises:
+        SinkError: if a table of that name is none of those.
+        psycopg.Error: as the server raises it.
+    """
+    table = sql.Identifier(schema, DEAD_LETTERS_TABLE)
     with connection.transaction():
         _take_turns(connection, schema)
-        if not _existing(connection, schema, DEAD_LETTERS_TABLE):
-            connection.execute(sql.SQL(_DEAD_LETTERS).format(sql.Identifier(schema, DEAD_LETTERS_TABLE)))
+        existing = _existing(connection, schema, DEAD_LETTERS_TABLE)
+        if not existing:
+            connection.execute(sql.SQL(_DEAD_LETTERS).format(table))
+        elif "sink" not in existing:
+            found = connection.execute(_PRIMARY_KEY, (table.as_string(connection),)).fetchone()
+            if found is None:
+                raise SinkError(
+                    f"table {schema}.{DEAD_LETTERS_TABLE}: found no primary key, expected that of dead "
+                    "letters: move the table out of the way"
+                )
+            add = sql.SQL(_ADD_SINK).format(table=table, primary_key=sql.Identifier(found[0]))
+            connection.execute(add)
 
 
 def _take_turns(connection: Connection, schema: str) -> None:

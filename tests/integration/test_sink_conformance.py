@@ -119,6 +119,7 @@ def test_a_bad_row_becomes_a_dead_letter(rig: Rig, sink: Sink) -> None:
     assert (letter.topic, letter.partition, letter.offset, letter.index) == ("acme.public.orders", 0, 57, 0)
     assert letter.key == b'{"order_id":57}'
     assert letter.payload == b'{"order_id":57,"status":"\\ud800","total":"1.00"}'
+    assert letter.sink == "sink"
     assert "surrogates" in letter.detail
 
 
@@ -163,3 +164,11 @@ def test_dead_letters_are_kept_once(rig: Rig, sink: Sink) -> None:
     assert sorted(letter["offset"] for letter in rig.letters()) == [7, 8]
     assert (kept[7]["payload"], kept[7]["entity"], kept[7]["reason"]) == ("{not json", None, "malformed")
     assert (kept[8]["payload"], kept[8]["key"]) == (None, "k")
+
+
+def test_each_sink_has_its_own_letter(rig: Rig, sink: Sink) -> None:
+    """Two sinks that refuse the same mutation leave two letters, also where they come in two bundles."""
+    for name in ("east", "west", "east"):
+        letter = DeadLetter("acme", "orders", "write", "refused_by_sink", "x", "t", 0, 7, sink=name)
+        sink.write_dead_letters([letter])
+    assert sorted(letter["sink"] for letter in rig.letters()) == ["east", "west"]

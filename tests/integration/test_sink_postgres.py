@@ -273,6 +273,23 @@ def test_a_connection_lost_in_mid_commit_is_harmless(
     assert database.rows("SELECT id, value FROM acme.things ORDER BY id") == [(1, 10), (3, 30)]
 
 
+def test_an_older_table_of_letters_gets_its_sinks(open_sink: Open, database: Database) -> None:
+    """A table whose letters were not told apart by sink keeps them, and tells new ones apart."""
+    open_sink(entity(id="int32")).close()
+    database.run(
+        "ALTER TABLE acme.tillstream_dead_letters DROP CONSTRAINT tillstream_dead_letters_pkey, "
+        'DROP COLUMN sink, ADD CONSTRAINT mine PRIMARY KEY (topic, partition, "offset", index, step)',
+        "INSERT INTO acme.tillstream_dead_letters VALUES "
+        "('acme', 'things', 'write', 'refused_by_sink', 'x', 't', 0, 7, 0)",
+    )
+    for _ in range(2):
+        sink = open_sink(entity(id="int32"))
+        for name in ("east", "west"):
+            sink.write_dead_letters([DeadLetter("acme", None, "write", "x", "", "t", 0, 7, sink=name)])
+    found = database.rows("SELECT sink FROM acme.tillstream_dead_letters ORDER BY sink")
+    assert found == [("",), ("east",), ("west",)]
+
+
 def test_rights_on_rows_are_enough_where_tables_exist(open_sink: Open, database: Database) -> None:
     """A role that may not create anything writes into tables that are there and wide enough."""
     described = entity(id="int32")

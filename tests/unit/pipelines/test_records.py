@@ -65,6 +65,7 @@ _dead_letters = st.builds(
     payload=st.none() | st.binary(),
     transform=st.none() | st.text(),
     traceback=st.none() | st.text(),
+    sink=st.none() | st.text(),
 )
 _names = st.lists(st.text(), max_size=4).map(tuple)
 _batch = {"client": st.text(), "entity": st.text(), "shard": st.integers(0, 1023), "topic": st.text()}
@@ -152,6 +153,12 @@ def test_version_1_frames_stay_readable() -> None:
         ("id",),
         (ChangeRecord(7, Operation.CREATE, (42,), (1, 2), 1000, None, b"{}"),),
     )
+
+
+def test_letters_from_before_sinks_were_named_stay_readable() -> None:
+    """A field that was appended later takes its default."""
+    frame = bytes.fromhex("019da461636d65c0a472656164a96d616c666f726d6564a178a174000700c0c0c0c0")
+    assert DeadLetter.decode(frame) == DeadLetter("acme", None, "read", "malformed", "x", "t", 0, 7)
 
 
 def _event() -> ChangeEvent:

@@ -13,18 +13,19 @@ def test_a_letter_holds_the_row_as_json() -> None:
     """Every wire form, also such as JSON lacks, shows in the payload."""
     instant = dt.datetime(2024, 2, 29, tzinfo=dt.timezone.utc)
     record = upsert(1, b"\0\xff", float("nan"), instant, "\ud800", None, offset=9)
-    letter = refused(batch("id data ratio at text gone", record), record, "no room")
+    letter = refused("out", batch("id data ratio at text gone", record), record, "no room")
     assert letter.payload == (
         b'{"id":1,"data":"AP8=","ratio":"nan","at":"2024-02-29T00:00:00+00:00","text":"\\ud800","gone":null}'
     )
     assert (letter.key, letter.detail, letter.topic, letter.partition) == (b'{"id":1}', "no room", "t", 3)
     assert (letter.client, letter.entity, letter.offset, letter.index) == ("acme", "things", 9, 0)
+    assert letter.sink == "out"
 
 
 def test_a_refused_delete_has_a_key_and_no_payload() -> None:
     """A delete is told by its key alone."""
     record = delete(1)
-    letter = refused(batch("id", record), record, "locked")
+    letter = refused("out", batch("id", record), record, "locked")
     assert (letter.key, letter.payload) == (b'{"id":1}', None)
 
 
