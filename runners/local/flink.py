@@ -52,6 +52,8 @@ _FRAMEWORK_HEAP_MB = 128
 _TASK_OFF_HEAP_MB = 64
 _FRAMEWORK_OFF_HEAP_MB = 128
 _NETWORK_MB = 128
+# Of 32 KiB each.
+_FLOATING_BUFFERS = 1024
 _TASKMANAGER_MEMORY = {
     "taskmanager.cpu.cores": "2",
     "taskmanager.memory.task.heap.size": f"{_TASK_HEAP_MB}m",
@@ -60,6 +62,10 @@ _TASKMANAGER_MEMORY = {
     "taskmanager.memory.framework.off-heap.size": f"{_FRAMEWORK_OFF_HEAP_MB}m",
     "taskmanager.memory.network.min": f"{_NETWORK_MB}m",
     "taskmanager.memory.network.max": f"{_NETWORK_MB}m",
+    # A bundle's batches leave the reading stage at once. With Flink's ten buffers it would wait, idle, until
+    # the next stage had worked through them.
+    "taskmanager.network.memory.floating-buffers-per-gate": _FLOATING_BUFFERS,
+    "taskmanager.network.memory.max-buffers-per-channel": _FLOATING_BUFFERS,
     "taskmanager.memory.managed.size": "64m",
     "taskmanager.memory.jvm-metaspace.size": "256m",
     "taskmanager.memory.jvm-overhead.min": "192m",
