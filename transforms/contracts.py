@@ -1,7 +1,8 @@
 """Check rows against an entity's contract, in one pass of compiled code.
 
 A contract becomes a msgspec Struct: decoding a row from JSON and checking its columns is then a single
-C call. What comes out is the row's wire form (see MutationBatch), a tuple in the contract's order.
+C call. What comes out is the row's wire form (see MutationBatch), a tuple in the contract's order. Equal
+decimals of a column with a scale have one wire form: 1.5 and 1.50 are both `1.50` in a `decimal(10,2)`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from tillstream.configs import Column
+from tillstream.pipelines.decimals import digits_of
 from tillstream.pipelines.errors import RecordError
 
 __all__ = ["UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
@@ -184,6 +186,12 @@ class _Compiled:
             raise RecordError("contract", str(error)) from error
 
 
+def _to_wire(column: Column) -> Callable[[Any], Any] | None:
+    if column.kind == "decimal" and column.precision is not None:
+        return digits_of(column.precision, column.scale or 0)
+    return _TO_WIRE.get(column.kind)
+
+
 def _compile(columns: Sequence[Column]) -> _Compiled:
     # Databases name columns as they like, Python's fields must be identifiers.
     names = {f"f{place}": column.name for place, column in enumerate(columns)}
@@ -199,5 +207,5 @@ def _compile(columns: Sequence[Column]) -> _Compiled:
     return _Compiled(
         struct,
         list(names.values()),
-        [(i, _TO_WIRE[column.kind]) for i, column in enumerate(columns) if column.kind in _TO_WIRE],
+        [(i, convert) for i, column in enumerate(columns) if (convert := _to_wire(column)) is not None],
     )

@@ -26,7 +26,8 @@ def test_changes_arrive_and_bad_ones_are_kept(client: Client) -> None:
             (b'{"id":2}', b"not json"),
             (None, b'{"op":"c","before":null,"after":{"amount":"1"},"source":{"connector":"postgresql"}}'),
             (b'{"id":3}', change(3, "abc", 3)),
-            (b'{"id":4}', change(4, "12345678901234567.00", 4)),
+            # A diagnostic NaN is a decimal, but none that Postgres knows.
+            (b'{"id":4}', change(4, "NaN7", 4)),
             (b'{"id":5}', change(5, "5.00", 5)),
             (b'{"id":5}', change(5, "5.00", 6, "d")),
             (b'{"id":5}', None),

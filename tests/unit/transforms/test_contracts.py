@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tillstream.configs import Column, ColumnModel
 from tillstream.pipelines.errors import RecordError
@@ -30,6 +33,14 @@ def contract(**types: str) -> CompiledContract:
         ("float64", '"Infinity"', float("inf")),
         ("decimal(12,2)", '"129.90"', "129.90"),
         ("decimal(38,4)", "12345678901234567890.1234", "12345678901234567890.1234"),
+        ("decimal(12,2)", "129.9", "129.90"),
+        ("decimal(12,2)", '"1.5000"', "1.50"),
+        ("decimal(12,2)", '"-0.05"', "-0.05"),
+        ("decimal(12,2)", "1e2", "100.00"),
+        ("decimal(4,2)", '"99.99"', "99.99"),
+        ("decimal(2,2)", '"-0.99"', "-0.99"),
+        ("decimal(5,0)", "99999", "99999"),
+        ("decimal(12,2)", '"NaN"', "NaN"),
         ("string", '"a\\u0000\\n\\\\"', "a\0\n\\"),
         ("bytes", '"AAH/"', b"\0\1\xff"),
         ("date", '"2026-02-28"', "2026-02-28"),
@@ -61,6 +72,16 @@ def test_each_type_has_a_wire_form(kind: str, json_text: str, wire: Any) -> None
         ("int16", "32768", "$.v"),
         ("int64", '"7"', "Expected `int | null`, got `str` - at `$.v`"),
         ("decimal(12,2)", '"abc"', "$.v"),
+        ("decimal(12,2)", '"1.505"', "Expected `decimal(12,2)`, got `1.505` - at `$.v`"),
+        ("decimal(12,2)", "1.505", "Expected `decimal(12,2)`, got `1.505` - at `$.v`"),
+        ("decimal(12,2)", "0.30000000000000004", "Expected `decimal(12,2)`"),
+        ("decimal(4,2)", '"100.00"', "Expected `decimal(4,2)`, got `100.00`"),
+        ("decimal(4,2)", "100", "Expected `decimal(4,2)`, got `100`"),
+        ("decimal(4,2)", '"99.995"', "Expected `decimal(4,2)`, got `99.995`"),
+        ("decimal(5,0)", '"0.5"', "Expected `decimal(5,0)`"),
+        ("decimal(12,2)", '"Infinity"', "Expected `decimal(12,2)`, got `Infinity`"),
+        ("decimal(12,2)", '"1E+999999999"', "Expected `decimal(12,2)`"),
+        ("decimal(12,2)", '"1E-999999999"', "Expected `decimal(12,2)`"),
         ("date", '"2026-02-30"', "$.v"),
         ("date", "20000", "Expected `date`, got `int` - at `$.v`"),
         ("timestamptz", '"2026-02-28T01:02:03"', "Expected an instant with its zone"),
@@ -90,6 +111,28 @@ def test_what_no_parser_takes_is_a_record_error(kind: str, row: bytes, reason: s
     with pytest.raises(RecordError) as caught:
         contract(v=kind).decode(row)
     assert caught.value.reason == reason
+
+
+def test_a_decimal_without_digits_is_free() -> None:
+    """Where the contract names no digits, none are too many."""
+    columns = [Column("id", "decimal", nullable=False)]
+    value = "12345678901234567890.12345678901234567890"
+    assert CompiledContract("t", columns, ["id"]).decode(f'{{"id":"{value}"}}'.encode()) == (value,)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False), st.integers(1, 40), st.integers(0, 40))
+def test_a_decimal_arrives_whole_or_not_at_all(value: Decimal, precision: int, scale: int) -> None:
+    """What passes equals what came in, and has no more digits than the column."""
+    scale = min(scale, precision)
+    compiled = contract(v=f"decimal({precision},{scale})")
+    scaled = Fraction(value) * 10**scale
+    if scaled.denominator == 1 and abs(scaled) < 10**precision:
+        (_, wire) = compiled.convert({"id": 1, "v": value})
+        assert Decimal(wire) == value
+        assert Decimal(wire).as_tuple().exponent == -scale
+    else:
+        with pytest.raises(RecordError, match="contract"):
+            compiled.convert({"id": 1, "v": value})
 
 
 def test_columns_come_in_the_contracts_order_and_others_are_left_out() -> None:
