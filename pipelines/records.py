@@ -230,7 +230,7 @@ class ChangeBatch(_Framed, frozen=True, array_like=True):
         )
 
 
-class MutationRecord(msgspec.Struct, frozen=True, array_like=True):
+class MutationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Hold one mutation inside a batch.
 
     Attributes:

@@ -11,6 +11,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from operator import itemgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -97,9 +98,14 @@ _TO_WIRE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def has_placeholders(encoded: bytes) -> bool:
+    """Tell whether a placeholder stands in a column's place, in a row or anywhere in a frame of rows."""
+    return UNAVAILABLE_VALUE in encoded or _UNAVAILABLE_BASE64 in encoded
+
+
 def refuse_placeholders(row: bytes | None) -> None:
     """Raise RecordError `unavailable_value` where Debezium sent a placeholder in a column's place."""
-    if row is not None and (UNAVAILABLE_VALUE in row or _UNAVAILABLE_BASE64 in row):
+    if row is not None and has_placeholders(row):
         raise RecordError(
             "unavailable_value",
             "found Debezium's placeholder for an unchanged large column, expected its value: "
@@ -114,17 +120,23 @@ class CompiledContract:
         entity: the entity's name, for error messages.
         columns: the contract's columns, in order.
         key: names of the key's columns, in order.
+
+    Attributes:
+        columns: names of the columns, in order.
+        key_columns: names of the key's columns, in order.
+        key_of: returns the key's part of a row's wire form.
     """
 
     def __init__(self, entity: str, columns: Sequence[Column], key: Sequence[str]) -> None:
         self.entity = entity
         self.columns = tuple(column.name for column in columns)
         self.key_columns = tuple(key)
-        self._key_places = tuple(self.columns.index(name) for name in key)
         by_name = {column.name: column for column in columns}
         self._row = _compile(columns)
         self._key = _compile([by_name[name] for name in key])
         self._decode_json = msgspec.json.Decoder(self._row.struct).decode
+        self._decode_many = msgspec.json.Decoder(list[self._row.struct]).decode  # type: ignore[name-defined]
+        self.key_of = _picker([self.columns.index(name) for name in key])
 
     def decode(self, row: bytes) -> Values:
         """Return the wire form of a JSON row.
@@ -139,17 +151,29 @@ class CompiledContract:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
 
+    def decode_many(self, rows: Sequence[bytes]) -> list[Values] | None:
+        """Return the wire forms of JSON rows in one go; None where `decode` refuses one of them."""
+        try:
+            found = self._decode_many(b"[%b]" % b",".join(rows))
+            return [self._row.wire(row) for row in found] if len(found) == len(rows) else None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, RecordError):
+            return None
+
     def convert(self, row: Mapping[str, Any]) -> Values:
         """Return the wire form of a row of Python values; raises RecordError as `decode` does."""
         return self._row.convert(row)
 
-    def key_of(self, values: Values) -> Values:
-        """Return the key's part of a row's wire form."""
-        return tuple([values[place] for place in self._key_places])
-
     def convert_key(self, key: Mapping[str, Any]) -> Values:
         """Return the wire form of a key of Python or JSON values; raises RecordError."""
         return self._key.convert(key)
+
+
+def _picker(places: Sequence[int]) -> Callable[[Values], Values]:
+    """Return what picks a row's key; `itemgetter` gives a bare value where there is but one."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    (place,) = places
+    return lambda values: (values[place],)
 
 
 class _Compiled:

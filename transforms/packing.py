@@ -81,6 +81,10 @@ class MutationPacker:
             columns = contract.columns if contract is not None else ()
         self._groups.append((entity, columns, [record]))
 
+    def extend(self, entity: str, columns: tuple[str, ...], records: list[MutationRecord]) -> None:
+        """Append records that are checked already and share their columns; takes the list over."""
+        self._groups.append((entity, columns, records))
+
     def flush(self, batch: ChangeBatch) -> Iterator[MutationBatch]:
         """Yield what was gathered, in order, as batches of the change batch's shard, and forget it."""
         groups, self._groups = self._groups, []

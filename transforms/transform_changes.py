@@ -28,7 +28,7 @@ from tillstream.pipelines.records import (
     MutationRecord,
 )
 from tillstream.transforms.clients import bundled_transforms
-from tillstream.transforms.contracts import CompiledContract, Values, refuse_placeholders
+from tillstream.transforms.contracts import CompiledContract, Values, has_placeholders, refuse_placeholders
 from tillstream.transforms.packing import MutationPacker, encodable
 
 __all__ = ["TransformChanges", "check_dofn"]
@@ -36,6 +36,7 @@ __all__ = ["TransformChanges", "check_dofn"]
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+_UPSERT = MutationKind.UPSERT
 _LIFECYCLE = ("start_bundle", "finish_bundle")
 
 
@@ -102,7 +103,12 @@ class TransformChanges(beam.DoFn):
         shard_key, frame = element
         batch = ChangeBatch.decode(frame)
         dofn = self._transforms.get(batch.entity)
-        letters = self._pass(batch) if dofn is None else self._transform(batch, dofn)
+        if dofn is not None:
+            letters = self._transform(batch, dofn)
+        elif self._pass_all(batch, frame):
+            letters = []
+        else:
+            letters = self._pass(batch)
         for mutations in self._packer.flush(batch):
             yield shard_key, mutations.encode()
         if letters:
@@ -137,6 +143,30 @@ class TransformChanges(beam.DoFn):
                 refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
                 letters.append(_letter(batch, record, refused, name, traceback.format_exc()))
         return letters
+
+    def _pass_all(self, batch: ChangeBatch, frame: bytes) -> bool:
+        """Check all rows in one go; pass none of them, and return False, where one may be refused."""
+        contract = self._contracts[batch.entity]
+        if contract is None or has_placeholders(frame):
+            return False
+        records = batch.records
+        decoded = contract.decode_many([record.after for record in records if record.after is not None])
+        if decoded is None:
+            return False
+        rows, key_of = iter(decoded), contract.key_of
+        try:
+            packed = [
+                MutationRecord(
+                    _UPSERT, key_of(row := next(rows)), row, each.position, each.source_time_us, each.offset
+                )
+                if each.after is not None
+                else _checked(batch, each, contract)[1]
+                for each in records
+            ]
+        except RecordError:
+            return False
+        self._packer.extend(batch.entity, contract.columns, packed)
+        return True
 
     def _pass(self, batch: ChangeBatch) -> list[DeadLetter]:
         """Check rows in one pass: without a DoFn nobody wants to see them as dicts."""

@@ -143,3 +143,23 @@ def test_beams_state_is_refused_on_the_batch_path() -> None:
 
     with pytest.raises(TransformError, match="process takes timestamp"):
         check_dofn("acme.x@1.0.0", Stateful)
+
+
+@pytest.mark.parametrize(
+    "bad", [b'{"id":"x","price":"1"}', b'{"id":2,"price":"__debezium_unavailable_value"}']
+)
+def test_one_bad_row_changes_nothing_for_those_around_it(bad: bytes) -> None:
+    """Rows checked in one go, and one by one because of a bad neighbour, come out the same."""
+    good = [
+        record(5, b'{"id":1,"price":"1.50"}'),
+        record(6, None, Operation.DELETE),
+        record(7, b'{"price":null,"id":9007199254740993}', Operation.UPDATE),
+    ]
+    client = config(contract={"id": "int64", "price": "decimal(12,2)"})
+    stage = TransformChanges(client)
+    stage.setup()
+    (at_once,) = stage.process(batch(*good))
+    one_by_one, refused = stage.process(batch(good[0], record(4, bad), *good[1:]))
+    assert rows(at_once) == rows(one_by_one)
+    assert [each[3] for each in rows(at_once)] == [(1, "1.50"), None, (9007199254740993, None)]
+    assert [each[3] for each in letters(refused.value)] == [4]
