@@ -34,7 +34,9 @@ class ChangeCollector:
         for name, entity in config.entities.items():
             self._entities[entity.topic] = name
             self._keys[name] = tuple(entity.key)
-            self._codecs[name] = DebeziumJsonCodec(name, self._keys[name], config.flink.shards)
+            self._codecs[name] = DebeziumJsonCodec(
+                name, self._keys[name], config.flink.shards, entity.columns()
+            )
         self._found: dict[tuple[str, str, int, int], list[ChangeRecord]] = {}
         self._letters: list[DeadLetter] = []
 

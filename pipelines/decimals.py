@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from typing import Any
 
-__all__ = ["digits_of"]
+from tillstream.configs import Column
+
+__all__ = ["KeySpelling", "digits_of"]
 
 
 def digits_of(precision: int, scale: int) -> Callable[[Decimal], str]:
@@ -32,3 +35,37 @@ def digits_of(precision: int, scale: int) -> Callable[[Decimal], str]:
             raise ValueError(f"Expected `decimal({precision},{scale})`, got `{value!s:.100}`") from None
 
     return spell
+
+
+class KeySpelling:
+    """Give equal keys one spelling: 1.5, "1.5" and "1.50" are one key of a decimal(10,2), "1.50".
+
+    Source connectors and DoFns may spell a decimal in several ways; as other bytes it would go to another
+    shard, and its changes would be applied in any order.
+
+    Args:
+        columns: of the contract; none where there is none, and then keys stay as they are.
+        key: names of the key's columns, in the order of its values.
+
+    Attributes:
+        needed: whether any column of the key is a decimal with a scale.
+    """
+
+    def __init__(self, columns: Sequence[Column], key: Sequence[str]) -> None:
+        self._decimals = [
+            (key.index(column.name), digits_of(column.precision, column.scale or 0))
+            for column in columns
+            if column.name in key and column.kind == "decimal" and column.precision is not None
+        ]
+        self.needed = bool(self._decimals)
+
+    def spell(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the key's values; one that fits no decimal stays as it is, for the contract to refuse."""
+        spelt = list(values)
+        for place, spell in self._decimals:
+            try:
+                # Minus zero equals zero.
+                spelt[place] = spell(Decimal(str(values[place])) or Decimal())
+            except (InvalidOperation, ValueError):
+                continue
+        return tuple(spelt)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tillstream.configs import Column
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
@@ -143,3 +144,32 @@ def test_the_topic_is_told_by_the_source() -> None:
     assert topic_of(encoded()) == "acme.public.orders"
     with pytest.raises(RecordError):
         topic_of(b'{"op":"c"}')
+
+
+_RATE = Column("order_id", "decimal", nullable=False, precision=10, scale=2)
+
+
+@pytest.mark.parametrize(
+    ("spellings", "key"),
+    [
+        (['"1.5"', '"1.50"', '"1.500"', "1.5", "1.50", '"15E-1"'], "1.50"),
+        (['"7"', "7", "7.0", '"7.00"'], "7.00"),
+        (['"0"', '"-0.00"', "0"], "0.00"),
+    ],
+)
+def test_spellings_of_a_decimal_key_are_one_key(spellings: list[str], key: str) -> None:
+    """Equal decimals go to one shard with one key, however the source spells them."""
+    codec = DebeziumJsonCodec("orders", ("order_id",), 1024, [_RATE])
+    keys = [f'{{"order_id":{text}}}'.encode() for text in spellings]
+    found = [codec.decode(each, encoded(), 0) for each in keys]
+    assert len({shard for shard, _ in found}) == 1
+    assert {record.key for _, record in found} == {(key,)}
+    assert len({CODEC.decode(each, encoded(), 0)[1].key for each in keys}) > 1
+
+
+@pytest.mark.parametrize("text", ["1.505", "abc", "12345678901", "sNaN"])
+def test_a_decimal_key_that_does_not_fit_is_left_to_its_contract(text: str) -> None:
+    """A key with too many digits, or of no number, keeps its spelling, and the contract refuses it."""
+    codec = DebeziumJsonCodec("orders", ("order_id",), 16, [_RATE])
+    _, record = codec.decode(json.dumps({"order_id": text}).encode(), encoded(), 0)
+    assert record.key == (text,)
