@@ -10,8 +10,8 @@ not be decoded, and one that is gets decoded and checked in one pass later.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -25,19 +25,23 @@ __all__ = ["DebeziumJsonCodec", "topic_of"]
 _NULL = b"null"
 _INT_MAX = (1 << 63) - 1
 _Int64 = Annotated[int, msgspec.Meta(ge=-_INT_MAX, le=_INT_MAX)]
+_KeyValue = _Int64 | float | str
 _Milliseconds = Annotated[int, msgspec.Meta(ge=-(_INT_MAX // 1000), le=_INT_MAX // 1000)]
 
 
 class _Source(msgspec.Struct, gc=False):
     connector: str = ""
-    name: str = ""
-    db: str | None = None
-    schema: str | None = None
-    table: str | None = None
     ts_ms: _Milliseconds = 0
     ts_us: _Int64 | None = None
     sequence: str | None = None
     lsn: _Int64 | None = None
+
+
+class _Table(msgspec.Struct):
+    name: str = ""
+    db: str | None = None
+    schema: str | None = None
+    table: str | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -48,7 +52,14 @@ class _Envelope(msgspec.Struct, gc=False):
     payload: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _Named(msgspec.Struct):
+    source: _Table | None = None
+    payload: msgspec.Raw = msgspec.Raw(b"")
+
+
+_Opened = TypeVar("_Opened", _Envelope, _Named)
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_table = msgspec.json.Decoder(_Named).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_sequence = msgspec.json.Decoder(tuple[str | None, str | None]).decode
 _encode = msgspec.json.Encoder().encode
@@ -73,6 +84,12 @@ class DebeziumJsonCodec:
         self._shards = shards
         self._seed = zlib.crc32(entity.encode())
         self._spelling = KeySpelling(columns, key_columns)
+        # A Struct's fields must be identifiers; columns have any name.
+        fields = [(f"f{place}", _KeyValue) for place in range(len(key_columns))]
+        names = {field: column for (field, _), column in zip(fields, key_columns, strict=True)}
+        self._decode_key = msgspec.json.Decoder(
+            msgspec.defstruct("Key", fields, rename=names, gc=False)
+        ).decode
 
     def decode(self, key: bytes | None, value: bytes, offset: int) -> tuple[int, ChangeRecord]:
         """Return the shard and the record of one message.
@@ -88,7 +105,7 @@ class DebeziumJsonCodec:
             RecordError: `malformed`, `unknown_operation`, `unsupported_operation`, `missing_row`,
                 `missing_key`.
         """
-        envelope = _open_envelope(value)
+        envelope = _open(value, _decode_envelope)
         code = envelope.op
         if code not in _ROW_OPERATIONS:
             raise _refused_operation(code)
@@ -115,6 +132,12 @@ class DebeziumJsonCodec:
         )
 
     def _key_values(self, key: bytes | None, row: bytes) -> tuple[Any, ...]:
+        try:
+            return msgspec.structs.astuple(self._decode_key(key or row))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return self._found_key_values(key, row)
+
+    def _found_key_values(self, key: bytes | None, row: bytes) -> tuple[Any, ...]:
         columns = self._key_columns
         found = _object(key) if key else {}
         values = [found.get(column) for column in columns]
@@ -135,14 +158,12 @@ class DebeziumJsonCodec:
         return tuple(values)
 
 
-def _open_envelope(value: bytes) -> _Envelope:
+def _open(value: bytes, decode: Callable[[bytes | msgspec.Raw], _Opened]) -> _Opened:
     try:
-        envelope = _decode_envelope(value)
-        if envelope.payload:
-            envelope = _decode_envelope(envelope.payload)
+        opened = decode(value)
+        return decode(opened.payload) if opened.payload else opened
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError("malformed", f"found {error}, expected Debezium's JSON envelope") from error
-    return envelope
 
 
 def _object(text: bytes) -> dict[str, Any]:
@@ -170,15 +191,25 @@ def _position(source: _Source) -> Position:
         return ()
     if source.sequence is None:
         return (0, source.lsn or 0)
+    # The usual form, '["123","456"]', without the cost of a decoder.
+    commit, _, change = source.sequence[2:-2].partition('","')
+    if commit.isdecimal() and change.isdecimal():
+        position = (int(commit), int(change))
+        if position[0] <= _INT_MAX and position[1] <= _INT_MAX:
+            return position
+    return _parsed_sequence(source.sequence)
+
+
+def _parsed_sequence(sequence: str) -> Position:
     try:
-        commit, change = _decode_sequence(source.sequence)
+        commit, change = _decode_sequence(sequence)
         position = (int(commit or 0), int(change or 0))
     except (msgspec.MsgspecError, ValueError) as error:
         raise RecordError(
-            "malformed", f"found source.sequence {source.sequence!r:.100}, expected two LSNs"
+            "malformed", f"found source.sequence {sequence!r:.100}, expected two LSNs"
         ) from error
     if not all(0 <= lsn <= _INT_MAX for lsn in position):
-        raise RecordError("malformed", f"found source.sequence {source.sequence!r:.100}, expected two LSNs")
+        raise RecordError("malformed", f"found source.sequence {sequence!r:.100}, expected two LSNs")
     return position
 
 
@@ -188,7 +219,7 @@ def topic_of(value: bytes) -> str:
     Raises:
         RecordError: `malformed`, as `DebeziumJsonCodec.decode` does.
     """
-    source = _open_envelope(value).source
+    source = _open(value, _decode_table).source
     if source is None or source.table is None:
         raise RecordError("malformed", "found no 'source.table', expected Debezium's envelope")
     return ".".join([source.name, source.schema or source.db or "", source.table])

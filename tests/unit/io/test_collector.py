@@ -21,7 +21,7 @@ CONFIG = ClientConfig.model_validate(
             }
         },
         "sinks": {"out": {"type": "files", "path": "out"}},
-        "flink": {"shards": 1024},
+        "flink": {"shards": 128},
     }
 )
 
