@@ -5,8 +5,11 @@ Every command imports what it needs when it runs, so that `--help` answers at on
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import warnings
+from typing import Annotated
 
 import typer
 
@@ -18,7 +21,28 @@ from tillstream.runners.local import cli as local
 
 __all__ = ["app", "main"]
 
+_LOG_VARIABLE = "TILLSTREAM_LOG"
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 app = typer.Typer(name="tillstream", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
+
+
+@app.callback()
+def options(
+    *,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose",
+            help=f"Log what happens, on standard error; {_LOG_VARIABLE}={'|'.join(_LOG_LEVELS)} does it too.",
+        ),
+    ] = False,
+) -> None:
+    """Run streams of changes, one Flink job per client."""
+    if verbose:
+        logging.getLogger("tillstream").setLevel(logging.DEBUG)
+
 
 app.command()(demo)
 app.command()(validate)
@@ -38,11 +62,20 @@ def main() -> None:
     # Libraries that Beam imports announce the end of Python versions; nobody here can act on that.
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     try:
+        _set_up_logging(os.environ.get(_LOG_VARIABLE, "warning"))
         app()
     except UserError as error:
         _fail(error, 2)
     except TillstreamError as error:
         _fail(error, 1)
+
+
+def _set_up_logging(level: str) -> None:
+    """Send all that is logged to standard error, in one form; the level is that of tillstream's own."""
+    if level.lower() not in _LOG_LEVELS:
+        raise UserError(f"{_LOG_VARIABLE}: found {level!r}, expected one of {', '.join(_LOG_LEVELS)}")
+    logging.basicConfig(format=_LOG_FORMAT, stream=sys.stderr, level=logging.WARNING)
+    logging.getLogger("tillstream").setLevel(level.upper())
 
 
 def _fail(error: TillstreamError, code: int) -> None:

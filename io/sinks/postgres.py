@@ -170,6 +170,7 @@ class PostgresSink(Sink):
         try:
             if self._connection is None:
                 self._connection = self._connect()
+                _LOG.info("sink %s: connected to %s as %s", self.name, self.address, self.model.user)
             return work(self._connection)
         except psycopg.Error as error:
             if cause_of(error) is Cause.OUTAGE:

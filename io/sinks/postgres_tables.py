@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from tillstream.io.sinks.postgres_types import PgType, holds, parse, type_of
 from tillstream.pipelines.errors import SinkError
 
 __all__ = ["DEAD_LETTERS_TABLE", "SOURCE_TIME", "ensure_dead_letters", "ensure_tables"]
+
+_LOG = logging.getLogger(__name__)
 
 SOURCE_TIME = "_source_time"
 DEAD_LETTERS_TABLE = "tillstream_dead_letters"
@@ -97,6 +100,7 @@ def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, En
                 _widen(connection, schema, name, entity, existing)
             else:
                 connection.execute(_create(schema, name, entity.key, columns))
+                _LOG.info("table %s.%s: created", schema, name)
 
 
 def ensure_dead_letters(connection: Connection, schema: str) -> None:
@@ -169,7 +173,9 @@ def _widen(
         *_null_actions(entity.key, columns, existing),
     ]
     if actions:
-        connection.execute(sql.SQL("ALTER TABLE {} {}").format(qualified, sql.SQL(", ").join(actions)))
+        changes = sql.SQL(", ").join(actions)
+        _LOG.info("table %s.%s: %s", schema, table, changes.as_string(connection))
+        connection.execute(sql.SQL("ALTER TABLE {} {}").format(qualified, changes))
 
 
 def _check_key(connection: Connection, shown: str, qualified: sql.Identifier, key: Sequence[str]) -> None:

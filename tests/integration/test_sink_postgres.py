@@ -199,6 +199,17 @@ def test_the_table_has_the_contract_s_types(open_sink: Open, database: Database)
     ]
 
 
+def test_what_is_done_to_tables_is_logged(open_sink: Open, caplog: pytest.LogCaptureFixture) -> None:
+    """An operator can read which tables a start made, and what it changed in those that were there."""
+    caplog.set_level("INFO", "tillstream")
+    open_sink(entity(id="int32", a="int32"))
+    open_sink(entity(id="int32", a="int64"))
+    assert [record.getMessage() for record in caplog.records if "table" in record.getMessage()] == [
+        "table acme.things: created",
+        'table acme.things: ALTER COLUMN "a" TYPE bigint USING "a"::bigint',
+    ]
+
+
 def test_the_table_widens_with_the_contract(open_sink: Open, database: Database) -> None:
     """New columns, wider types and nulls come in; what is there stays, and no column is narrowed."""
     old = entity(
