@@ -13,10 +13,10 @@ import json
 import random
 import time
 import tracemalloc
-from collections.abc import Iterable
 
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
 from tillstream.transforms.deduplicate import By, Deduplicator, Entry
+from tillstream.transforms.fake_state import FakeState
 from tillstream.transforms.shard_state import ShardMemory
 
 __all__ = ["measure"]
@@ -26,40 +26,6 @@ _HORIZON_US = 3_600_000_000
 _START_US = 1_760_000_000_000_000
 _ROW = b'{"order_id":%d,"customer_id":%d,"status":"shipped","total":"%d.99","version":%d}'
 _REPEATS = 20
-
-
-class _Cell:
-    """Hold a value, as Beam's cell does."""
-
-    def __init__(self) -> None:
-        self.value: bytes | None = None
-
-    def read(self) -> bytes | None:
-        """Return it."""
-        return self.value
-
-    def write(self, value: bytes) -> None:
-        """Replace it."""
-        self.value = value
-
-
-class _Bag:
-    """Hold frames, as Beam's bag does."""
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []
-
-    def read(self) -> Iterable[bytes]:
-        """Return them."""
-        return self.frames
-
-    def add(self, value: bytes) -> None:
-        """Append one."""
-        self.frames.append(value)
-
-    def clear(self) -> None:
-        """Forget them."""
-        self.frames = []
 
 
 def _frames(events: int, keys: int, shards: int, batch: int) -> list[tuple[bytes, bytes]]:
@@ -111,16 +77,16 @@ def measure(
     frames = _frames(events, keys, shards, batch)
     deduplicator = Deduplicator(by, _HORIZON_US)
     memory: ShardMemory[Entry] = ShardMemory(_HORIZON_US, Entry)
-    cells = {key: (_Cell(), _Bag()) for key, _ in frames}
+    states = {key: FakeState() for key, _ in frames}
     written_bytes = kept = 0
     decode_s = keep_s = commit_s = 0.0
     state_bytes_max = 0
     for key, frame in frames:
-        cell, bag = cells[key]
+        state = states[key]
         start_s = time.perf_counter()
         change = ChangeBatch.decode(frame)
         decoded_s = time.perf_counter()
-        shard = memory.open(key, cell, bag)
+        shard = memory.open(key, state.cell, state.bag)
         result = deduplicator.keep(change, shard)
         kept_s = time.perf_counter()
         shard.commit()
@@ -128,12 +94,12 @@ def measure(
         keep_s += kept_s - decoded_s
         decode_s += decoded_s - start_s
         kept += len(result.records)
-        written_bytes += len(bag.frames[-1]) + len(cell.value or b"")
-        state_bytes_max = max(state_bytes_max, _state_bytes([cells[key]]))
+        written_bytes += len(state.bag.values[-1]) + len(state.cell.value or b"")
+        state_bytes_max = max(state_bytes_max, state.size_bytes())
     rebuild_start_s = time.perf_counter()
     tracemalloc.start()
     fresh: ShardMemory[Entry] = ShardMemory(_HORIZON_US, Entry)
-    opened = [fresh.open(key, *cells[key]) for key in cells]
+    opened = [fresh.open(key, state.cell, state.bag) for key, state in states.items()]
     memory_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     rebuild_s = time.perf_counter() - rebuild_start_s
@@ -144,16 +110,12 @@ def measure(
         "live_keys": live,
         "events_per_s": round(events / (keep_s + commit_s)),
         "events_per_s_with_decoding": round(events / (decode_s + keep_s + commit_s)),
-        "state_bytes_per_key": round(_state_bytes(cells.values()) / live, 1),
+        "state_bytes_per_key": round(sum(state.size_bytes() for state in states.values()) / live, 1),
         "state_bytes_per_key_max": round(state_bytes_max * shards / live, 1),
         "memory_bytes_per_key": round(memory_bytes / live, 1),
         "written_bytes_per_event": round(written_bytes / events, 1),
         "rebuild_s_traced": round(rebuild_s, 3),
     }
-
-
-def _state_bytes(cells: Iterable[tuple[_Cell, _Bag]]) -> int:
-    return sum(len(cell.value or b"") + sum(map(len, bag.frames)) for cell, bag in cells)
 
 
 def main() -> None:
