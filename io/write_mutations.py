@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 import apache_beam as beam
+import msgspec
+from apache_beam.coders import BytesCoder
 from apache_beam.metrics import Metrics
-from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.windowed_value import WindowedValue
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from tillstream.configs import ClientConfig
-from tillstream.io.collector import DEAD_LETTERS
-from tillstream.io.sinks import Sink, open_sink
+from tillstream.io.sinks import Sink, Writer, open_sink
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
 
-__all__ = ["WriteDeadLetters", "WriteMutations"]
+__all__ = ["Firsts", "WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
 
 # Bounds memory where a bundle is a whole bounded input.
 _BUFFERED_MUTATIONS_MAX = 50_000
@@ -24,63 +24,141 @@ _BUFFERED_MUTATIONS_MAX = 50_000
 class WriteMutations(beam.DoFn):
     """Write each bundle's mutations, one transaction a sink.
 
-    Input: (shard key, MutationBatch frame), a shard's batches in order. Output: dead letters for rows that
-    a sink refuses.
+    Input: (shard key, MutationBatch frame), a shard's batches in order. Output: nothing; rows that a sink
+    refuses go to the client's store of dead letters before the others are committed.
 
     Delivery guarantees:
         At-least-once: what was written since the last checkpoint is written again after a restart, in the
         same order of each key. Sinks that write by key end in the same rows.
+
+    Args:
+        config: the client's.
+        writer: who writes; None where batches are not numbered.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, writer: Writer | None = None) -> None:
         self._config = config
+        self._writer = writer
         self._written = Metrics.counter("tillstream", "mutations_written")
+        self._refused = Metrics.counter("tillstream", "mutations_refused")
 
     def setup(self) -> None:
-        """Open the sinks that entities name."""
+        """Open the sinks that entities name, and the store of dead letters."""
         self._sinks: dict[str, Sink] = {}
         self._routes = {name: entity.sinks for name, entity in self._config.entities.items()}
         for name in sorted({sink for route in self._routes.values() for sink in route}):
-            self._sinks[name] = open_sink(self._config, name)
+            self._sinks[name] = open_sink(self._config, name, self._writer)
+        self._letters: Sink | None = None
 
     def start_bundle(self) -> None:
         """Start with nothing buffered: what a failed bundle left belongs to its replay."""
         self._buffered: dict[str, list[MutationBatch]] = {name: [] for name in self._sinks}
         self._mutations = 0
 
-    def process(self, element: tuple[bytes, bytes]) -> Iterator[TaggedOutput]:
+    def process(self, element: tuple[bytes, bytes]) -> tuple[()]:
         """Buffer a batch for each of its sinks; write when many have gathered."""
-        batch = MutationBatch.decode(element[1])
-        for name in self._routes[batch.entity]:
-            self._buffered[name].append(batch)
-        self._mutations += len(batch.records)
-        if self._mutations >= _BUFFERED_MUTATIONS_MAX:
-            letters = self._write()
-            if letters:
-                yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
+        self._buffer(MutationBatch.decode(element[1]))
+        return ()
 
-    def finish_bundle(self) -> Iterator[TaggedOutput]:
+    def finish_bundle(self) -> None:
         """Write what is buffered."""
-        letters = self._write()
-        if letters:
-            frame = DeadLetterBatch(tuple(letters)).encode()
-            window = GlobalWindow()
-            yield TaggedOutput(DEAD_LETTERS, WindowedValue(frame, window.max_timestamp(), [window]))
+        self._write()
 
     def teardown(self) -> None:
         """Close the sinks."""
         for sink in self._sinks.values():
             sink.close()
+        if self._letters is not None:
+            self._letters.close()
 
-    def _write(self) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
+    def _buffer(self, batch: MutationBatch) -> None:
+        for name in self._routes[batch.entity]:
+            self._buffered[name].append(batch)
+        self._mutations += len(batch.records)
+        if self._mutations >= _BUFFERED_MUTATIONS_MAX:
+            self._write()
+
+    def _write(self) -> None:
         for name, batches in self._buffered.items():
             if batches:
-                letters += self._sinks[name].write(batches)
+                self._sinks[name].write(batches, self._refuse)
                 self._buffered[name] = []
         self._written.inc(self._mutations)
         self._mutations = 0
-        return letters
+
+    def _refuse(self, letters: Sequence[DeadLetter]) -> None:
+        # A connection of its own: the sink's is in the middle of a transaction.
+        if self._letters is None:
+            self._letters = open_sink(self._config, self._config.dead_letter_sink)
+        self._letters.write_dead_letters(letters)
+        self._refused.inc(len(letters))
+
+
+class Firsts(msgspec.Struct, array_like=True):
+    """Hold, as one shard's state, the number of the first batch that a launch wrote of each entity.
+
+    Attributes:
+        version: of this form.
+        generation: of the launch.
+        numbers: by entity.
+    """
+
+    version: int
+    generation: int
+    numbers: dict[str, int]
+
+    @classmethod
+    def of(cls, state: bytes | None, generation: int) -> Firsts:
+        """Return what the state holds of this generation.
+
+        Raises:
+            ValueError: if it was written by a release that this one does not read.
+        """
+        if state is None:
+            return cls(_FIRSTS_VERSION, generation, {})
+        found = _decode_firsts(state)
+        if found.version != _FIRSTS_VERSION:
+            raise ValueError(
+                f"state of WriteSinks: found version {found.version}, expected {_FIRSTS_VERSION}"
+            )
+        return found if found.generation == generation else cls(_FIRSTS_VERSION, generation, {})
+
+
+_FIRSTS_VERSION = 1
+_encode = msgspec.msgpack.Encoder().encode
+_decode_firsts = msgspec.msgpack.Decoder(Firsts).decode
+
+
+class WriteMutationsOnce(WriteMutations):
+    """Write each bundle's mutations once, whatever is replayed.
+
+    Input and output as of `WriteMutations`; needs stable input, and batches that are numbered.
+
+    Delivery guarantees:
+        As each sink's own; exactly-once for those that keep a ledger. A batch comes here only after the
+        checkpoint that holds it is complete, so a replay brings the same number with the same content.
+        State is the number of the first batch of this launch, for each entity and shard: what tells a sink
+        whose ledger is behind from one that is new.
+    """
+
+    FIRSTS = ReadModifyWriteStateSpec("firsts", BytesCoder())
+
+    def __init__(self, config: ClientConfig, writer: Writer) -> None:
+        super().__init__(config, writer)
+        self._generation = writer.generation
+
+    def process(
+        self, element: tuple[bytes, bytes], firsts: Any = beam.DoFn.StateParam(FIRSTS)
+    ) -> tuple[()]:
+        """Buffer a batch for each of its sinks; write when many have gathered."""
+        batch = MutationBatch.decode(element[1])
+        known = Firsts.of(firsts.read(), self._generation)
+        first = known.numbers.get(batch.entity)
+        if first is None:
+            first = known.numbers[batch.entity] = batch.sequence
+            firsts.write(_encode(known))
+        self._buffer(msgspec.structs.replace(batch, first=first))
+        return ()
 
 
 class WriteDeadLetters(beam.DoFn):
@@ -89,7 +167,8 @@ class WriteDeadLetters(beam.DoFn):
     Input: DeadLetterBatch frames.
 
     Delivery guarantees:
-        At-least-once; the store keeps one letter for each identity (topic, partition, offset, index, step).
+        At-least-once; the store keeps one letter for each identity (topic, partition, offset, index, step,
+        sink).
     """
 
     def __init__(self, config: ClientConfig) -> None:

@@ -9,6 +9,8 @@ TillstreamError
 │   ├── StackError           a part of the local stack did not come up
 │   └── SinkUnavailableError a sink's far side is gone or slow
 ├── SinkError                a sink refuses: retrying cannot cure it
+│   ├── SequenceGapError     batches are missing between what a sink holds and what comes
+│   └── StaleWriterError     a newer generation of the job has taken over
 └── RecordError              one record is bad: becomes a dead letter, never a crash
 """
 
@@ -18,9 +20,11 @@ __all__ = [
     "ConfigError",
     "MissingToolError",
     "RecordError",
+    "SequenceGapError",
     "SinkError",
     "SinkUnavailableError",
     "StackError",
+    "StaleWriterError",
     "TillstreamError",
     "TransformError",
     "UnavailableError",
@@ -62,6 +66,14 @@ class SinkUnavailableError(UnavailableError):
 
 class SinkError(TillstreamError):
     """Name what a sink refuses for good, and what to change."""
+
+
+class SequenceGapError(SinkError):
+    """Name the stream and the numbers between which batches are missing: records would be lost."""
+
+
+class StaleWriterError(SinkError):
+    """Name the generations of a writer and of the one that took over from it."""
 
 
 class RecordError(TillstreamError):

@@ -52,7 +52,6 @@ _INT_MAX = (1 << 63) - 1
 _NO_SNAPSHOT = (None, False, "false")
 _BINLOG, _GTID = 0, 1
 _POSTGRES_LENGTH, _BINLOG_LENGTH, _GTID_LENGTH = 4, 6, 7
-_KIND_PLACE = 2
 
 _HEXADECIMAL = re.compile(r"[0-9a-fA-F]{1,8}")
 
@@ -119,12 +118,22 @@ def reconcile(position: Position, known: Position) -> Position | None:
     if position[:1] != known[:1]:
         return None
     if len(position) == len(known) == _POSTGRES_LENGTH:
-        if position[_KIND_PLACE] == _FIRST_STREAM and known[_KIND_PLACE] == _SNAPSHOT:
-            return (*known[:_KIND_PLACE], _STREAM, position[-1])
-    elif len(position) == _BINLOG_LENGTH and len(known) == _GTID_LENGTH:
+        return _reconcile_postgres(position, known)
+    if len(position) == _BINLOG_LENGTH and len(known) == _GTID_LENGTH:
         _, _, file, offset, kind, row = position
         if kind == _SNAPSHOT and (file, offset) > known[3:5]:
             return (*known[:3], file, offset, kind, row)
+    return None
+
+
+def _reconcile_postgres(position: Position, known: Position) -> Position | None:
+    kind, known_kind = position[2], known[2]
+    lifted = (*known[:2], _FIRST_STREAM, position[3])
+    if known_kind == _SNAPSHOT:
+        return lifted if kind == _FIRST_STREAM else None
+    # What has been lifted above its snapshot compares by the row's own LSNs, which always rise.
+    if _FIRST_STREAM in (kind, known_kind) and kind != _SNAPSHOT and position[3:] > known[3:]:
+        return lifted
     return None
 
 
@@ -136,17 +145,15 @@ def _postgres(source: Source) -> Position:
 
 def _mysql(source: Source) -> Position:
     file = str(source.get("file") or "")
-    number = file.rpartition(".")[2]
-    if not number.isdecimal():
-        raise _malformed("file", file, "a binlog's name that ends in its number")
+    number = _natural("file", file.rpartition(".")[2])
     kind = _kind(source)
     offset, row = _natural("pos", source.get("pos")), _natural("row", source.get("row") or 0)
     gtid = source.get("gtid")
     if not gtid:
-        return (_BINLOG, int(number), offset, kind, row)
+        return (_BINLOG, number, offset, kind, row)
     # MySQL: uuid:number or uuid:tag:number; MariaDB: domain-server-number.
     transaction = re.split(r"[:-]", str(gtid))[-1]
-    return (_GTID, _natural("gtid", transaction), int(number), offset, kind, row)
+    return (_GTID, _natural("gtid", transaction), number, offset, kind, row)
 
 
 def _sqlserver(source: Source) -> Position:

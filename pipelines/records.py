@@ -267,6 +267,9 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
         columns: names of each record's values, in order.
         key_columns: names of each record's key values, in order.
         records: the mutations, in the order in which they must be applied.
+        sequence: number of this batch among those of its entity and shard, from 1 on without a gap, out of
+            checkpointed state; 0 where batches are not numbered, and then a repeated one is not recognised.
+        first: number of the first batch of its entity and shard that this launch of the job wrote.
     """
 
     client: str
@@ -277,6 +280,8 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
     columns: tuple[str, ...]
     key_columns: tuple[str, ...]
     records: tuple[MutationRecord, ...]
+    sequence: int = 0
+    first: int = 0
 
 
 class DeadLetter(_Framed, frozen=True, array_like=True):

@@ -40,12 +40,9 @@ def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> No
         DEAD_LETTERS, main=main
     )
     _type(transformed, main)
-    written = transformed[main] | "WriteSinks" >> beam.ParDo(WriteMutations(config)).with_outputs(
-        DEAD_LETTERS, main=main
-    )
-    written[main].element_type = written[DEAD_LETTERS].element_type = bytes
+    transformed[main] | "WriteSinks" >> beam.ParDo(WriteMutations(config)).with_output_types(bytes)
     (
-        (read[DEAD_LETTERS], transformed[DEAD_LETTERS], written[DEAD_LETTERS])
+        (read[DEAD_LETTERS], transformed[DEAD_LETTERS])
         | "CollectDeadLetters" >> beam.Flatten()
         | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config)).with_output_types(bytes)
     )

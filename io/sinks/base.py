@@ -9,14 +9,31 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from tillstream.configs import ClientConfig, Entity
 from tillstream.pipelines.errors import ConfigError, MissingToolError
 from tillstream.pipelines.records import DeadLetter, MutationBatch
 
-__all__ = ["Sink", "open_sink", "register", "sink_class"]
+__all__ = ["Refuse", "Sink", "Writer", "open_sink", "register", "sink_class"]
+
+
+Refuse: TypeAlias = Callable[[Sequence[DeadLetter]], None]
+
+
+class Writer(NamedTuple):
+    """Name the job that writes, for sinks that tell its batches apart.
+
+    Attributes:
+        generation: of the launch, milliseconds since 1970 UTC; rises with each launch by a person.
+        shards: how many shards the job has.
+        parallelism: how many subtasks write at once.
+    """
+
+    generation: int
+    shards: int
+    parallelism: int
 
 
 class Sink(ABC):
@@ -27,13 +44,22 @@ class Sink(ABC):
         client: whose rows it writes.
         model: the sink's part of the client's config.
         entities: those whose rows it takes, by name; none for a store of dead letters only.
+        writer: who writes; None where batches are not numbered (at-least-once).
     """
 
-    def __init__(self, name: str, client: str, model: Any, entities: Mapping[str, Entity]) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: str,
+        model: Any,
+        entities: Mapping[str, Entity],
+        writer: Writer | None = None,
+    ) -> None:
         self.name = name
         self.client = client
         self.model = model
         self.entities = dict(entities)
+        self.writer = writer
 
     @abstractmethod
     def open(self) -> None:
@@ -45,16 +71,22 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def write(self, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+    def write(self, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
         """Write batches as one unit; a shard's batches are in order, shards may mix.
 
-        Returns:
-            The rows that the far side refuses; all others are written when this returns.
+        With a `writer` the batches are numbered, and each is applied once: see `tillstream.io.sinks.ledger`.
+
+        Args:
+            batches: what to write.
+            refuse: called with the rows that the far side refuses, before the others are committed: once
+                they are, a repeated batch is skipped, and its refused rows would be lost. What it keeps
+                it keeps once, however often it is called with it.
 
         Raises:
             SinkUnavailableError: if the far side does not answer, after bounded retries. Writing the same
                 batches again is then harmless.
             SinkError: if it refuses all of them, with what to do.
+            SequenceGapError, StaleWriterError: as `tillstream.io.sinks.ledger.admit` does.
         """
 
     @abstractmethod
@@ -107,11 +139,11 @@ def sink_class(kind: str) -> type[Sink]:
     return found
 
 
-def open_sink(config: ClientConfig, name: str) -> Sink:
+def open_sink(config: ClientConfig, name: str, writer: Writer | None = None) -> Sink:
     """Return one of a client's sinks, open, for the entities that name it; raises as `Sink.open` does."""
     model = config.sinks[name]
     entities = {key: entity for key, entity in config.entities.items() if name in entity.sinks}
-    sink = sink_class(model.type)(name, config.client, model, entities)
+    sink = sink_class(model.type)(name, config.client, model, entities, writer)
     sink.open()
     return sink
 

@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from tillstream.configs import Entity
 from tillstream.configs import FilesSink as FilesSinkModel
-from tillstream.io.sinks.base import Sink
+from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.files_jsonl import JsonLines, compress, suffix_of
 from tillstream.io.sinks.letters import refused, text_of
 from tillstream.io.sinks.part_files import part_name, remove_leftovers, write_part
@@ -58,8 +58,15 @@ class FilesSink(Sink):
 
     model: FilesSinkModel
 
-    def __init__(self, name: str, client: str, model: FilesSinkModel, entities: Mapping[str, Entity]) -> None:
-        super().__init__(name, client, model, entities)
+    def __init__(
+        self,
+        name: str,
+        client: str,
+        model: FilesSinkModel,
+        entities: Mapping[str, Entity],
+        writer: Writer | None = None,
+    ) -> None:
+        super().__init__(name, client, model, entities, writer)
         self._path = Path(model.path)
         self._suffix = suffix_of(model)
         self._formats: dict[str, _Format] = {}
@@ -69,16 +76,14 @@ class FilesSink(Sink):
         self._formats = {name: self._format(name, entity) for name, entity in self.entities.items()}
         self._insist(self._make_folders)
 
-    def write(self, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+    def write(self, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
         """Write one file an entity; raises as Sink.write does."""
         by_entity: dict[str, list[MutationBatch]] = {}
         for batch in batches:
             if batch.records:
                 by_entity.setdefault(batch.entity, []).append(batch)
-        letters: list[DeadLetter] = []
         for entity, own in by_entity.items():
-            letters += self._write_entity(entity, own)
-        return letters
+            self._write_entity(entity, own, refuse)
 
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Write one file of JSON lines; raises as Sink.write does."""
@@ -108,21 +113,20 @@ class FilesSink(Sink):
             remove_leftovers(self._path / folder)
         self._path.mkdir(parents=True, exist_ok=True)
 
-    def _write_entity(self, entity: str, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+    def _write_entity(self, entity: str, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
         encoder = self._formats[entity]
-        letters: list[DeadLetter] = []
         try:
             content = encoder.encode(batches)
         except (ValueError, TypeError):
             batches, letters = _sift(self.name, encoder, batches)
+            refuse(letters)
             if not batches:
-                return letters
+                return
             content = encoder.encode(batches)
         name = part_name(batches[0].records[0].source_time_us, content, self._suffix)
         if self.model.format == "jsonl":
             content = compress(content, self.model.compression)
         self._insist(lambda: write_part(self._path / entity, name, content))
-        return letters
 
     def _insist(self, work: Callable[[], None]) -> None:
         attempts = Retrying(

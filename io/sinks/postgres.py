@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from tillstream.configs import Entity
 from tillstream.configs import PostgresSink as PostgresSinkModel
-from tillstream.io.sinks.base import Sink
+from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.postgres_errors import Cause, cause_of, describe
+from tillstream.io.sinks.postgres_ledger import PostgresLedger
 from tillstream.io.sinks.postgres_letters import insert_letters
 from tillstream.io.sinks.postgres_merge import Connection, Merge
 from tillstream.io.sinks.postgres_salvage import salvage
@@ -24,6 +26,7 @@ __all__ = ["PostgresSink"]
 
 _LOG = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
+_MergeAll: TypeAlias = Callable[[Connection, Sequence[MutationBatch]], None]
 
 _FIRST_PAUSE_S = 0.1
 _PAUSE_S_MAX = 5.0
@@ -41,26 +44,36 @@ class PostgresSink(Sink):
     session of its own: a pooler that hands out transactions loses the temporary tables.
 
     Delivery guarantees:
-        At-least-once, and idempotent by key: all rows of one `write` are committed in one transaction, and
-        writing them again ends in the same rows, also where a connection broke in mid-commit. Broken by
-        writing an older batch again after a newer one of the same keys: until all is replayed, those rows
-        show their older state. Broken also by other writers of the same tables, and by triggers that count.
-        Keeps no state of its own beyond one staging table an entity and connection, emptied by each commit.
+        With a writer, exactly-once: rows and ledger are committed in one transaction, so that a repeated
+        batch is skipped, two writers never both apply it, and a missing one stops the job. A new generation
+        that reads older changes again applies them again, in order: until it has caught up, those rows show
+        their older state, and then their newest. Without a writer, at-least-once and idempotent by key:
+        writing the same rows again ends in the same rows.
+        Broken by other writers of the same tables, by triggers that count, and by a database that forgets
+        commits (fsync off, or a failover to a replica that lags). Keeps one row of the ledger an entity and
+        shard, and one staging table an entity and connection, emptied by each commit.
 
     Args:
         name: the sink's name in the client's config.
         client: whose rows it writes.
         model: the sink's part of the client's config.
         entities: those whose rows it takes, by name.
+        writer: who writes; None for at-least-once.
     """
 
     model: PostgresSinkModel
 
     def __init__(
-        self, name: str, client: str, model: PostgresSinkModel, entities: Mapping[str, Entity]
+        self,
+        name: str,
+        client: str,
+        model: PostgresSinkModel,
+        entities: Mapping[str, Entity],
+        writer: Writer | None = None,
     ) -> None:
-        super().__init__(name, client, model, entities)
+        super().__init__(name, client, model, entities, writer)
         self._schema = model.schema_name or client
+        self._ledger = PostgresLedger(self._schema, client, name, writer) if writer is not None else None
         self._connection: Connection | None = None
         self._merges: dict[str, Merge] = {}
         self._prepared: set[str] = set()
@@ -79,14 +92,14 @@ class PostgresSink(Sink):
         }
         self._insist_no_row(self._ensure)
 
-    def write(self, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+    def write(self, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
         """Write batches in one transaction; raises as Sink.write does."""
-        latest = self._collapse(batches)
+        self._check_columns(batches)
         try:
-            self._insist(lambda connection: self._merge(connection, latest))
+            self._insist(lambda connection: self._commit(connection, batches, self._merge))
         except _BadRowError:
-            return self._insist_no_row(lambda connection: self._salvage(connection, latest, batches))
-        return []
+            merge = partial(self._salvage, refuse)
+            self._insist_no_row(lambda connection: self._commit(connection, batches, merge))
 
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Keep dead letters in the client's schema; raises as Sink.write does."""
@@ -102,10 +115,10 @@ class PostgresSink(Sink):
     def _ensure(self, connection: Connection) -> None:
         ensure_tables(connection, self._schema, self.entities)
         ensure_dead_letters(connection, self._schema)
+        if self._ledger is not None:
+            self._ledger.ensure(connection)
 
-    def _collapse(self, batches: Sequence[MutationBatch]) -> dict[str, dict[Any, MutationRecord]]:
-        """Return the last mutation of each key of each entity: one statement cannot write a row twice."""
-        latest: dict[str, dict[Any, MutationRecord]] = {}
+    def _check_columns(self, batches: Sequence[MutationBatch]) -> None:
         for batch in batches:
             merge = self._merges.get(batch.entity)
             if merge is None or batch.columns != merge.columns or batch.key_columns != merge.key_columns:
@@ -114,32 +127,40 @@ class PostgresSink(Sink):
                     f"({', '.join(batch.columns)}), expected those of its contract: "
                     "it was made under another config; launch the job anew"
                 )
+
+    def _commit(self, connection: Connection, batches: Sequence[MutationBatch], merge: _MergeAll) -> None:
+        self._prepare(connection, {batch.entity for batch in batches})
+        with connection.transaction():
+            if self._ledger is None:
+                merge(connection, batches)
+                return
+            admission = self._ledger.admit(connection, batches)
+            merge(connection, admission.batches)
+            self._ledger.move(connection, admission)
+
+    def _collapse(self, batches: Sequence[MutationBatch]) -> dict[str, dict[Any, MutationRecord]]:
+        """Return the last mutation of each key of each entity: one statement cannot write a row twice."""
+        latest: dict[str, dict[Any, MutationRecord]] = {}
+        for batch in batches:
+            identify = self._merges[batch.entity].identify
             by_key = latest.setdefault(batch.entity, {})
             for record in batch.records:
-                by_key[merge.identify(record.key)] = record
+                by_key[identify(record.key)] = record
         return latest
 
-    def _merge(self, connection: Connection, latest: Mapping[str, Mapping[Any, MutationRecord]]) -> None:
-        self._prepare(connection, latest)
-        with connection.transaction():
-            for entity, by_key in latest.items():
-                self._merges[entity].apply(connection, by_key.values())
+    def _merge(self, connection: Connection, batches: Sequence[MutationBatch]) -> None:
+        for entity, by_key in self._collapse(batches).items():
+            self._merges[entity].apply(connection, by_key.values())
 
-    def _salvage(
-        self,
-        connection: Connection,
-        latest: Mapping[str, Mapping[Any, MutationRecord]],
-        batches: Sequence[MutationBatch],
-    ) -> list[DeadLetter]:
-        self._prepare(connection, latest)
+    def _salvage(self, refuse: Refuse, connection: Connection, batches: Sequence[MutationBatch]) -> None:
         letters: list[DeadLetter] = []
-        with connection.transaction():
-            for entity, by_key in latest.items():
-                own = [batch for batch in batches if batch.entity == entity]
-                letters += salvage(self.name, connection, self._merges[entity], list(by_key.values()), own)
-        return letters
+        for entity, by_key in self._collapse(batches).items():
+            own = [batch for batch in batches if batch.entity == entity]
+            letters += salvage(self.name, connection, self._merges[entity], list(by_key.values()), own)
+        if letters:
+            refuse(letters)
 
-    def _prepare(self, connection: Connection, entities: Mapping[str, Any]) -> None:
+    def _prepare(self, connection: Connection, entities: Iterable[str]) -> None:
         for entity in entities:
             if entity not in self._prepared:
                 self._merges[entity].prepare(connection)

@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 from tillstream.configs import Entity, FilesSink
 from tillstream.io.sinks import Sink, sink_class
 from tillstream.io.sinks.postgres import PostgresSink
-from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
+from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationKind, MutationRecord
 
 from .conftest import Database
 
@@ -66,6 +66,13 @@ def batch(
         )
     topic = described.topic
     return MutationBatch("acme", entity, 0, topic, 0, columns, tuple(described.key), tuple(records))
+
+
+def written(sink: Sink, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+    """Write batches, and return what the sink refused."""
+    refused: list[DeadLetter] = []
+    sink.write(batches, refused.extend)
+    return refused
 
 
 def entity(*key: str, **contract: Any) -> Entity:

@@ -13,7 +13,7 @@ from tillstream.io.sinks import Sink
 from tillstream.pipelines.errors import SinkUnavailableError
 from tillstream.pipelines.records import DeadLetter
 
-from .sink_rigs import FilesRig, PostgresRig, Rig, batch
+from .sink_rigs import FilesRig, PostgresRig, Rig, batch, written
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -47,7 +47,7 @@ def test_it_opens_and_closes_more_than_once(rig: Rig) -> None:
     for each in (first, second, first):
         each.close()
     first.open()
-    first.write([batch("orders", (1, "new", "9.50"))])
+    written(first, [batch("orders", (1, "new", "9.50"))])
     first.close()
     assert rig.rows("orders") == [(1, "new", "9.50")]
 
@@ -56,19 +56,20 @@ def test_it_travels_to_a_worker_before_it_is_opened(rig: Rig) -> None:
     """A sink that is not open can be pickled."""
     copy = pickle.loads(pickle.dumps(rig.sink()))  # noqa: S301
     copy.open()
-    copy.write([batch("orders", (1, "new", "9.50"))])
+    written(copy, [batch("orders", (1, "new", "9.50"))])
     copy.close()
     assert rig.rows("orders") == [(1, "new", "9.50")]
 
 
 def test_batches_of_several_entities_arrive(rig: Rig, sink: Sink) -> None:
     """Upserts and deletes of two entities, one with a key of two columns in another order, are written."""
-    letters = sink.write(
+    letters = written(
+        sink,
         [
             batch("orders", (1, "new", "9.50"), (2, None, None)),
             batch("stock", ("a", 1, 5), ("b", 1, 6), offset=10),
             batch("stock", (1, "a"), offset=20),
-        ]
+        ],
     )
     assert letters == []
     assert rig.rows("orders") == [(1, "new", "9.50"), (2, None, None)]
@@ -77,11 +78,12 @@ def test_batches_of_several_entities_arrive(rig: Rig, sink: Sink) -> None:
 
 def test_the_last_mutation_of_a_key_wins(rig: Rig, sink: Sink) -> None:
     """A key that a call mutates often ends as its last mutation says."""
-    sink.write(
+    written(
+        sink,
         [
             batch("orders", (1, "new", "1.00"), (1,), (2, "new", "2.00"), (1, "paid", "1.00"), (2,)),
             batch("orders", (1, "sent", "1.00"), (3,), offset=10),
-        ]
+        ],
     )
     assert rig.rows("orders") == [(1, "sent", "1.00")]
 
@@ -89,9 +91,9 @@ def test_the_last_mutation_of_a_key_wins(rig: Rig, sink: Sink) -> None:
 def test_writing_the_same_batches_again_changes_nothing(rig: Rig, sink: Sink) -> None:
     """A replay ends in the same rows."""
     batches = [batch("orders", (1, "new", "1.00"), (2, "new", "2.00"), (1,)), batch("stock", ("a", 1, 5))]
-    sink.write(batches)
+    written(sink, batches)
     before = [rig.rows("orders"), rig.rows("stock")]
-    sink.write(batches)
+    written(sink, batches)
     assert [rig.rows("orders"), rig.rows("stock")] == before == [[(2, "new", "2.00")], [("a", 1, 5)]]
 
 
@@ -99,12 +101,12 @@ def test_a_restarted_writer_goes_on(rig: Rig, sink: Sink) -> None:
     """A second sink replays what the first wrote, cut into other bundles, and goes on."""
     first, second = batch("orders", (1, "new", "1.00")), batch("orders", (1, "paid", "1.00"), offset=1)
     third = batch("orders", (1,), (2, "new", "2.00"), offset=2)
-    sink.write([first])
-    sink.write([second])
+    written(sink, [first])
+    written(sink, [second])
     sink.close()
     successor = rig.sink()
     successor.open()
-    successor.write([first, second, third])
+    written(successor, [first, second, third])
     successor.close()
     assert rig.rows("orders") == [(2, "new", "2.00")]
 
@@ -112,7 +114,7 @@ def test_a_restarted_writer_goes_on(rig: Rig, sink: Sink) -> None:
 def test_a_bad_row_becomes_a_dead_letter(rig: Rig, sink: Sink) -> None:
     """Of a hundred rows one cannot be written; the others are, and it comes back with its identity."""
     rows = [(i, "\ud800" if i == 57 else "new", "1.00") for i in range(100)]
-    (letter,) = sink.write([batch("orders", *rows), batch("stock", ("a", 1, 5))])
+    (letter,) = written(sink, [batch("orders", *rows), batch("stock", ("a", 1, 5))])
     assert [row[0] for row in rig.rows("orders")] == [i for i in range(100) if i != 57]
     assert rig.rows("stock") == [("a", 1, 5)]
     assert (letter.step, letter.reason, letter.entity) == ("write", "refused_by_sink", "orders")
@@ -125,7 +127,7 @@ def test_a_bad_row_becomes_a_dead_letter(rig: Rig, sink: Sink) -> None:
 
 def test_it_waits_for_a_far_side_that_comes_back(rig: Rig, sink: Sink) -> None:
     """What is written while the far side is gone is there when it is back."""
-    sink.write([batch("orders", (1, "new", "1.00"))])
+    written(sink, [batch("orders", (1, "new", "1.00"))])
     rig.take_away()
     writer = threading.Thread(target=sink.write, args=([batch("orders", (2, "new", "2.00"), offset=1)],))
     writer.start()
@@ -144,10 +146,10 @@ def test_it_gives_up_on_a_far_side_that_stays_away(rig: Rig) -> None:
     rig.take_away()
     try:
         with pytest.raises(SinkUnavailableError, match=r"sink sink: .*: check that"):
-            sink.write([batch("orders", (1, "new", "1.00"))])
+            written(sink, [batch("orders", (1, "new", "1.00"))])
     finally:
         rig.bring_back()
-    assert sink.write([batch("orders", (1, "new", "1.00"))]) == []
+    assert written(sink, [batch("orders", (1, "new", "1.00"))]) == []
     sink.close()
     assert rig.rows("orders") == [(1, "new", "1.00")]
 

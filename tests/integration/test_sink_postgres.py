@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tillstream.pipelines.records import DeadLetter
 
 from .conftest import Database
-from .sink_rigs import TIME_US, Open, entity, things
+from .sink_rigs import TIME_US, Open, entity, things, written
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -62,7 +62,7 @@ def test_values_arrive_as_they_are(
 ) -> None:
     """A value of each type, beside a null, is the same in the table."""
     described = entity(id="int32", value=kind)
-    assert open_sink(described).write([things(described, (1, wire), (2, None))]) == []
+    assert written(open_sink(described), [things(described, (1, wire), (2, None))]) == []
     value = "value" if kind.startswith(("bool", "int", "float", "bytes")) else "value::text"
     rows = database.rows(f"SELECT {value} FROM (SELECT * FROM acme.things ORDER BY id) t")
     assert rows == [(wire if found is None else found,), (None,)]
@@ -71,7 +71,7 @@ def test_values_arrive_as_they_are(
 def test_not_a_number_arrives(open_sink: Open, database: Database) -> None:
     """NaN among finite floats does not become null."""
     described = entity(id="int32", value="float64")
-    open_sink(described).write([things(described, (1, 0.5), (2, float("nan")), (3, None))])
+    written(open_sink(described), [things(described, (1, 0.5), (2, float("nan")), (3, None))])
     rows = database.rows("SELECT id, value::text FROM acme.things ORDER BY id")
     assert rows == [(1, "0.5"), (2, "NaN"), (3, None)]
 
@@ -81,7 +81,7 @@ def test_not_a_number_arrives(open_sink: Open, database: Database) -> None:
 def test_any_text_arrives(open_sink: Open, database: Database, texts: list[str]) -> None:
     """Text of any characters, but NUL, is the same in the table."""
     described = entity(id="int32", value="string")
-    open_sink(described).write([things(described, *enumerate(texts))])
+    written(open_sink(described), [things(described, *enumerate(texts))])
     rows = database.rows("SELECT id, value FROM acme.things ORDER BY id")
     assert rows[: len(texts)] == list(enumerate(texts))
 
@@ -107,7 +107,7 @@ def test_refused_values_become_dead_letters(
     good = {"string": "x", "int16": 1, "decimal(5,2)": "1.00", "timestamp": "2024-02-29T00:00:00"}
     good |= {"uuid": "6f9619ff-8b86-d011-b42d-00cf4fc964ff", "json": "{}", "int64": 1}
     rows = [(i, wire if i in {3, 4, 40} else good[kind]) for i in range(50)]
-    letters = open_sink(described).write([things(described, *rows)])
+    letters = written(open_sink(described), [things(described, *rows)])
     assert [letter.offset for letter in letters] == [3, 4, 40]
     assert all(said in letter.detail for letter in letters), letters[0].detail
     assert database.rows("SELECT count(*) FROM acme.things") == [(47,)]
@@ -121,7 +121,7 @@ def test_many_refused_values_are_told_apart(
     monkeypatch.setattr("tillstream.io.sinks.postgres_salvage._STAGED_ROWS_MAX", staged_rows_max)
     described = entity(id="int32", value="int16")
     rows = [(i, 70_000 if i % 2 else i) for i in range(70)]
-    letters = open_sink(described).write([things(described, *rows)])
+    letters = written(open_sink(described), [things(described, *rows)])
     assert [letter.offset for letter in letters] == list(range(1, 70, 2))
     assert database.rows("SELECT value FROM acme.things ORDER BY id") == [(i,) for i in range(0, 70, 2)]
 
@@ -131,7 +131,7 @@ def test_a_key_too_long_for_its_index_is_one_bad_row(open_sink: Open, database: 
     described = entity(id="string", value="int32")
     # Random enough not to be compressed below the limit of an index entry.
     long = "".join(chr(0x4E00 + (i * 7919) % 20_000) for i in range(8000))
-    (letter,) = open_sink(described).write([things(described, ("a", 1), (long, 2), ("b", 3))])
+    (letter,) = written(open_sink(described), [things(described, ("a", 1), (long, 2), ("b", 3))])
     assert letter.offset == 1
     assert database.rows("SELECT id FROM acme.things ORDER BY id") == [("a",), ("b",)]
 
@@ -140,11 +140,12 @@ def test_the_mutation_before_a_refused_one_is_written(open_sink: Open, database:
     """A key whose last mutations are refused shows its last good one, as if each were written by itself."""
     described = entity(id="int32", value="int16")
     sink = open_sink(described)
-    letters = sink.write(
+    letters = written(
+        sink,
         [
             things(described, (1, 1), (2, 5), (1, 2), (1, 99_999), (2,)),
             things(described, (1, 70_000), offset=5),
-        ]
+        ],
     )
     assert [letter.offset for letter in letters] == [5, 3]
     assert database.rows("SELECT id, value FROM acme.things") == [(1, 2)]
@@ -160,7 +161,7 @@ def test_the_mutation_before_a_refused_one_is_written(open_sink: Open, database:
 def test_spellings_of_one_key_are_one_row(open_sink: Open, database: Database, rows: Any, found: Any) -> None:
     """Keys that differ as text but not as values take their mutations in order, deletes too."""
     described = entity(id="decimal(10,2)", value="int32")
-    assert open_sink(described).write([things(described, *rows)]) == []
+    assert written(open_sink(described), [things(described, *rows)]) == []
     assert database.rows("SELECT id::text, value FROM acme.things ORDER BY id") == found
 
 
@@ -170,7 +171,7 @@ def test_a_row_that_only_the_commit_refuses_is_found(open_sink: Open, database: 
     sink = open_sink(described)
     unique = "ADD CONSTRAINT one UNIQUE (value) DEFERRABLE INITIALLY DEFERRED"
     database.run(f"ALTER TABLE acme.things {unique}")
-    (letter,) = sink.write([things(described, (1, 5), (2, 6), (3, 5), (4, 7))])
+    (letter,) = written(sink, [things(described, (1, 5), (2, 6), (3, 5), (4, 7))])
     assert (letter.offset, "violates unique constraint" in letter.detail) == (2, True)
     assert database.rows("SELECT id FROM acme.things ORDER BY id") == [(1,), (2,), (4,)]
 
@@ -178,7 +179,7 @@ def test_a_row_that_only_the_commit_refuses_is_found(open_sink: Open, database: 
 def test_the_source_time_is_kept(open_sink: Open, database: Database) -> None:
     """Each row tells to the microsecond when it was committed in the source."""
     described = entity(id="int32")
-    open_sink(described).write([things(described, (1,), offset=123_457)])
+    written(open_sink(described), [things(described, (1,), offset=123_457)])
     (row,) = database.rows("SELECT extract(epoch FROM _source_time) * 1000000 FROM acme.things")
     assert int(row[0]) == TIME_US + 123_457
 
@@ -221,11 +222,12 @@ def test_the_table_widens_with_the_contract(open_sink: Open, database: Database)
         e="int64",
         f={"type": "uuid", "nullable": False},
     )
-    open_sink(old).write(
-        [things(old, (1, 2, "3.25", 1.5, "2024-02-29", 5, "6f9619ff-8b86-d011-b42d-00cf4fc964ff"))]
+    written(
+        open_sink(old),
+        [things(old, (1, 2, "3.25", 1.5, "2024-02-29", 5, "6f9619ff-8b86-d011-b42d-00cf4fc964ff"))],
     )
     new = entity(id="int64", a="int64", b="decimal(12,3)", c="float64", d="string", e="int16", g="string")
-    assert open_sink(new).write([things(new, (2**40, 2**40, "123456789.125", 1e300, "x", 7, "new"))]) == []
+    assert written(open_sink(new), [things(new, (2**40, 2**40, "123456789.125", 1e300, "x", 7, "new"))]) == []
     assert database.rows("SELECT id, a, b::text, c, d, e, g FROM acme.things ORDER BY id") == [
         (1, 2, "3.250", 1.5, "2024-02-29", 5, None),
         (2**40, 2**40, "123456789.125", 1e300, "x", 7, "new"),
@@ -239,7 +241,7 @@ def test_two_writers_that_start_together_make_one_table(open_sink: Open, databas
     database.run("DROP SCHEMA IF EXISTS acme CASCADE")
 
     def start(place: int) -> None:
-        open_sink(described).write([things(described, (place, place))])
+        written(open_sink(described), [things(described, (place, place))])
 
     writers = [threading.Thread(target=start, args=(place,)) for place in range(8)]
     for writer in writers:
@@ -253,10 +255,10 @@ def test_it_survives_its_connection(open_sink: Open, database: Database) -> None
     """A connection that the server ends between two writes, as at a fail-over, is replaced."""
     described = entity(id="int32")
     sink = open_sink(described)
-    sink.write([things(described, (1,))])
+    written(sink, [things(described, (1,))])
     ours = "pg_stat_activity WHERE application_name = 'tillstream-acme'"
     assert database.rows(f"SELECT pg_terminate_backend(pid, 5000) FROM {ours}") == [(True,)]
-    sink.write([things(described, (2,))])
+    written(sink, [things(described, (2,))])
     assert database.rows("SELECT id FROM acme.things ORDER BY id") == [(1,), (2,)]
 
 
@@ -266,7 +268,7 @@ def test_a_connection_lost_in_mid_commit_is_harmless(
     """Where the commit went through but its answer did not arrive, the rows are written again, the same."""
     described = entity(id="int32", value="int32")
     sink = open_sink(described)
-    sink.write([things(described, (1, 1), (2, 2))])
+    written(sink, [things(described, (1, 1), (2, 2))])
     commit = psycopg.Connection.transaction
     lost = iter([True, False])
 
@@ -279,7 +281,7 @@ def test_a_connection_lost_in_mid_commit_is_harmless(
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(psycopg.Connection, "transaction", answerless)
-    assert sink.write([things(described, (1, 10), (2,), (3, 30))]) == []
+    assert written(sink, [things(described, (1, 10), (2,), (3, 30))]) == []
     assert next(lost, None) is None
     assert database.rows("SELECT id, value FROM acme.things ORDER BY id") == [(1, 10), (3, 30)]
 
@@ -312,7 +314,7 @@ def test_rights_on_rows_are_enough_where_tables_exist(open_sink: Open, database:
         "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA acme TO writer",
     )
     sink = open_sink(described, user="writer")
-    assert sink.write([things(described, (1,), (2,))]) == []
+    assert written(sink, [things(described, (1,), (2,))]) == []
     sink.write_dead_letters([DeadLetter("acme", None, "read", "malformed", "", "t", 0, 7)])
     assert database.rows("SELECT count(*) FROM acme.tillstream_dead_letters") == [(1,)]
     sink.close()

@@ -11,7 +11,7 @@ from tillstream.pipelines.errors import SinkError, SinkUnavailableError
 from tillstream.pipelines.records import DeadLetter
 
 from .conftest import Database
-from .sink_rigs import Open, entity, things
+from .sink_rigs import Open, entity, things, written
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -134,4 +134,4 @@ def test_batches_of_another_contract_are_refused(open_sink: Open) -> None:
     """A batch whose columns are not the contract's is a mistake that retrying cannot cure."""
     sink = open_sink(entity(id="int32", value="int32"))
     with pytest.raises(SinkError, match=r"entity 'things' with columns \(id\), expected"):
-        sink.write([things(entity(id="int32"), (1,))])
+        written(sink, [things(entity(id="int32"), (1,))])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from tillstream.configs import Entity
-from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
+from tillstream.io.sinks import Sink
+from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationKind, MutationRecord
 
 TIME_US = 1_760_000_000_000_000
 
@@ -24,6 +26,13 @@ def upsert(key: Any, *values: Any, offset: int = 0) -> MutationRecord:
 def delete(key: Any, *, offset: int = 0) -> MutationRecord:
     """Return a delete."""
     return MutationRecord(MutationKind.DELETE, (key,), None, (offset,), TIME_US + offset, offset)
+
+
+def written(sink: Sink, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
+    """Write batches, and return what the sink refused."""
+    refused: list[DeadLetter] = []
+    sink.write(batches, refused.extend)
+    return refused
 
 
 def batch(columns: str, *records: MutationRecord, entity: str = "things") -> MutationBatch:

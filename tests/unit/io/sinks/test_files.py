@@ -17,7 +17,7 @@ from tillstream.io.sinks.files import FilesSink
 from tillstream.pipelines.errors import SinkError
 from tillstream.pipelines.records import DeadLetter
 
-from .builders import TIME_US, batch, delete, entity, upsert
+from .builders import TIME_US, batch, delete, entity, upsert, written
 
 
 def opened(folder: Path, things: Entity, **changes: Any) -> FilesSink:
@@ -41,7 +41,7 @@ def test_all_changes_are_kept_in_order(tmp_path: Path) -> None:
         batch("id name", upsert(1, "b", offset=2)),
         batch("id name", upsert(5, "c"), entity="others"),
     ]
-    assert sink.write(batches) == []
+    assert written(sink, batches) == []
     (path,) = parts(tmp_path / "things")
     assert path.name.startswith(f"part-{TIME_US}-")
     place = {"_topic": "t", "_partition": 3, "_index": 0}
@@ -59,12 +59,12 @@ def test_the_same_batches_give_the_same_file(tmp_path: Path, form: str, compress
     """Writing again, also by another sink, changes neither names nor contents; other changes come beside."""
     batches = [batch("id name", *[upsert(i, f"name {i}", offset=i) for i in range(100)])]
     for _ in range(2):
-        opened(tmp_path, entity(id="int32", name="string"), format=form, compression=compression).write(
-            batches
+        written(
+            opened(tmp_path, entity(id="int32", name="string"), format=form, compression=compression), batches
         )
     assert len(parts(tmp_path / "things")) == 1
     sink = opened(tmp_path, entity(id="int32", name="string"), format=form, compression=compression)
-    sink.write([batch("id name", upsert(1, "other"))])
+    written(sink, [batch("id name", upsert(1, "other"))])
     assert len(parts(tmp_path / "things")) == 2
 
 
@@ -74,7 +74,7 @@ def test_the_same_batches_give_the_same_file(tmp_path: Path, form: str, compress
 )
 def test_lines_are_compressed(tmp_path: Path, compression: str, suffix: str, decompress: Any) -> None:
     """The file's name tells its compression, and its lines come back."""
-    opened(tmp_path, entity(id="int32"), compression=compression).write([batch("id", upsert(1))])
+    written(opened(tmp_path, entity(id="int32"), compression=compression), [batch("id", upsert(1))])
     (path,) = parts(tmp_path / "things")
     assert path.name.endswith(suffix)
     assert orjson.loads(decompress(path.read_bytes()))["id"] == 1
@@ -83,8 +83,9 @@ def test_lines_are_compressed(tmp_path: Path, compression: str, suffix: str, dec
 def test_without_contract_rows_pass_as_they_are(tmp_path: Path) -> None:
     """Columns may differ from batch to batch, and values may be nested."""
     sink = opened(tmp_path, entity())
-    sink.write(
-        [batch("id a", upsert(1, {"x": [1]})), batch("id b c", upsert(2, None, "y", offset=1), delete(1))]
+    written(
+        sink,
+        [batch("id a", upsert(1, {"x": [1]})), batch("id b c", upsert(2, None, "y", offset=1), delete(1))],
     )
     (path,) = parts(tmp_path / "things")
     lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
@@ -97,7 +98,7 @@ def test_floats_that_json_lacks_are_spelt(tmp_path: Path) -> None:
     sink = opened(tmp_path, entity(id="int32", ratio="float64"))
     values = [0.5, float("nan"), None, float("-inf")]
     records = [upsert(i, value, offset=i) for i, value in enumerate(values)]
-    sink.write([batch("id ratio", *records, delete(9, offset=9))])
+    written(sink, [batch("id ratio", *records, delete(9, offset=9))])
     lines = parts(tmp_path / "things")[0].read_bytes().splitlines()
     assert [orjson.loads(line).get("ratio") for line in lines] == [0.5, "NaN", None, "-Infinity", None]
 
@@ -105,9 +106,9 @@ def test_floats_that_json_lacks_are_spelt(tmp_path: Path) -> None:
 def test_a_call_of_bad_rows_alone_writes_no_file(tmp_path: Path) -> None:
     """All rows come back as dead letters, and no empty file is left."""
     sink = opened(tmp_path, entity(id="int32", n="int16"), format="parquet")
-    letters = sink.write([batch("id n", upsert(1, 99_999), upsert(2, "x", offset=1))])
+    letters = written(sink, [batch("id n", upsert(1, 99_999), upsert(2, "x", offset=1))])
     assert [letter.offset for letter in letters] == [0, 1]
-    assert sink.write([batch("id n")]) == []
+    assert written(sink, [batch("id n")]) == []
     assert parts(tmp_path / "things") == []
 
 
@@ -128,7 +129,7 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path: Path) -> None:
     """Who tidies between two writes does not stop the sink."""
     sink = opened(tmp_path / "out", entity(id="int32"))
     (tmp_path / "out").rmdir()
-    sink.write([batch("id", upsert(1))])
+    written(sink, [batch("id", upsert(1))])
     assert len(parts(tmp_path / "out" / "things")) == 1
 
 
@@ -142,7 +143,7 @@ def test_a_full_disk_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise failure
 
     monkeypatch.setattr("tillstream.io.sinks.part_files.os.fsync", flaky)
-    sink.write([batch("id", upsert(1))])
+    written(sink, [batch("id", upsert(1))])
     assert len(parts(tmp_path / "things")) == 1
 
 
