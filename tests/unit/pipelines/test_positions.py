@@ -284,8 +284,12 @@ def test_the_first_transaction_behind_a_snapshot_is_newer() -> None:
     assert first < snapshot
     better = reconcile(first, snapshot)
     assert better is not None
-    assert snapshot < better < later
+    best = reconcile(second, better)
+    assert best is not None
+    assert snapshot < better < best < later
     assert reconcile(first, better) is None
+    assert reconcile(first, best) is None
+    assert reconcile(snapshot, best) is None
     assert reconcile(at("postgresql", **seq(80, 90)), snapshot) is None
     assert reconcile(second, position_of({**DOCUMENTED["postgresql"], **seq(None, 100)}, epoch=1)) is None
 

@@ -165,15 +165,46 @@ def test_late_offsets_that_were_read_are_late(by: By) -> None:
     assert run.offsets(old, partition=1) == [7]
 
 
+def test_how_far_a_partition_was_read_is_forgotten_past_the_horizon() -> None:
+    """Lower offsets are no proof of a second reading when nothing came from the partition for so long."""
+    run = Deduplication()
+    assert run.offsets(change(9, (1,), time_us=5000)) == [9]
+    assert run.offsets(change(3, (2,), key=2)) == [3]
+    assert run.offsets(change(0, (3,), key=3, time_us=6500)) == [0]
+    assert run.offsets(change(9, (1,), time_us=1)) == []
+    assert run.offsets(change(1, (9,), key=4, time_us=9000), partition=1) == [1]
+    assert run.offsets(change(9, (1,), time_us=1)) == [9]
+    assert run.dropped == {"late": 1}
+
+
+def test_identities_past_the_horizon_are_forgotten() -> None:
+    """An event's identity is remembered for one horizon, and no longer."""
+    run = Deduplication("event_id")
+    assert run.offsets(change(0, (1,), time_us=5000)) == [0]
+    assert run.offsets(change(1, (2,), time_us=6000), change(2, (1,), time_us=6000)) == [1]
+    assert run.offsets(change(3, (3,), time_us=6001), change(4, (1,), time_us=6001)) == [3, 4]
+
+
+def test_an_unchanged_snapshot_read_behind_gtids_is_a_duplicate() -> None:
+    """MySQL's snapshots have no GTID; by file and offset they repair a row, and repeat none."""
+    run = Deduplication()
+    known = change(0, (0, 1, 10, 3, 200, 1, 0), b"a")
+    assert run.offsets(known, snapshot(1, (0, 0, 3, 300, 0, 0), b"a")) == [0]
+    assert run.offsets(snapshot(2, (0, 0, 3, 300, 0, 0), b"b")) == [2]
+    assert run.dropped == {"duplicate": 1}
+
+
 def test_the_first_transaction_behind_a_snapshot_is_kept_in_its_place() -> None:
     """What the position alone would call stale is kept, with a position that later ones compare to."""
     run = Deduplication()
     read = snapshot(0, postgres_position('[null,"100"]', 100, "true"), b"a")
     first = change(1, postgres_position('[null,"90"]', 90, "false"), b"b")
-    kept = run.keep(batch(read, first, first))
-    assert [record.offset for record in kept] == [0, 1]
-    assert kept[0].position < kept[1].position
-    assert run.dropped == {"stale": 1}
+    second = change(2, postgres_position('[null,"95"]', 95, "false"), b"c")
+    after = change(3, postgres_position('["110","105"]', 105, "false"), b"d")
+    kept = run.keep(batch(read, first, first, second, first, after))
+    assert [record.offset for record in kept] == [0, 1, 2, 3]
+    assert sorted(record.position for record in kept) == [record.position for record in kept]
+    assert run.dropped == {"stale": 2}
 
 
 def test_by_event_id_drops_repeats_alone() -> None:
