@@ -129,7 +129,7 @@ def test_it_waits_for_a_far_side_that_comes_back(rig: Rig, sink: Sink) -> None:
     """What is written while the far side is gone is there when it is back."""
     written(sink, [batch("orders", (1, "new", "1.00"))])
     rig.take_away()
-    writer = threading.Thread(target=sink.write, args=([batch("orders", (2, "new", "2.00"), offset=1)],))
+    writer = threading.Thread(target=written, args=(sink, [batch("orders", (2, "new", "2.00"), offset=1)]))
     writer.start()
     try:
         assert rig.refused_once.wait(30)
