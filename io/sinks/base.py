@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from tillstream.configs import ClientConfig, Entity
 from tillstream.pipelines.errors import ConfigError, MissingToolError
@@ -45,7 +45,12 @@ class Sink(ABC):
         model: the sink's part of the client's config.
         entities: those whose rows it takes, by name; none for a store of dead letters only.
         writer: who writes; None where batches are not numbered (at-least-once).
+
+    Attributes:
+        guarantee: the most that it gives, with a writer and with batches that are numbered.
     """
+
+    guarantee: ClassVar[Literal["exactly-once", "at-least-once"]] = "at-least-once"
 
     def __init__(
         self,

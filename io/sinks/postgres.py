@@ -61,6 +61,7 @@ class PostgresSink(Sink):
         writer: who writes; None for at-least-once.
     """
 
+    guarantee = "exactly-once"
     model: PostgresSinkModel
 
     def __init__(
