@@ -18,6 +18,9 @@ from tillstream.configs import Entity
 from tillstream.configs import PostgresSink as PostgresSinkModel
 from tillstream.io.sinks.postgres import PostgresSink
 
+from .rigs import RIGS
+from .sink_rigs import Rig
+
 
 class Database:
     """Give tests a database, and let them take it away and bring it back."""
@@ -92,3 +95,9 @@ def open_sink(database: Database) -> Iterator[Callable[..., PostgresSink]]:
     yield opened
     for sink in sinks:
         sink.close()
+
+
+@pytest.fixture
+def rig(request: pytest.FixtureRequest) -> Rig:
+    """Return the rig of the name that the test is given."""
+    return RIGS[request.param].make(request)

@@ -1,27 +1,17 @@
-"""Give the conformance suite each sink, and the means to look behind it and to break its far side."""
+"""Give the conformance suites the means to look behind a sink, and to break its far side."""
 
 from __future__ import annotations
 
-import errno
-import gzip
 import logging
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import orjson
-import pyarrow.parquet as pq
-import pytest
-
-from tillstream.configs import Entity, FilesSink
-from tillstream.io.sinks import Sink, sink_class
+from tillstream.configs import Entity
+from tillstream.io.sinks import Sink, Writer
 from tillstream.io.sinks.postgres import PostgresSink
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationKind, MutationRecord
-
-from .conftest import Database
 
 TIME_US = 1_760_000_000_000_000
 ORDERS = Entity.model_validate(
@@ -45,7 +35,13 @@ Open = Callable[..., PostgresSink]
 
 
 def batch(
-    entity: str, *rows: tuple[Any, ...], offset: int = 0, entities: dict[str, Entity] | None = None
+    entity: str,
+    *rows: tuple[Any, ...],
+    offset: int = 0,
+    entities: dict[str, Entity] | None = None,
+    shard: int = 0,
+    sequence: int = 0,
+    first: int = 0,
 ) -> MutationBatch:
     """Return a batch of upserts; a row as short as the key is a delete of that key."""
     described = (entities or ENTITIES)[entity]
@@ -64,8 +60,10 @@ def batch(
                 offset + place,
             )
         )
-    topic = described.topic
-    return MutationBatch("acme", entity, 0, topic, 0, columns, tuple(described.key), tuple(records))
+    key = tuple(described.key)
+    return MutationBatch(
+        "acme", entity, shard, described.topic, 0, columns, key, tuple(records), sequence, first
+    )
 
 
 def written(sink: Sink, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
@@ -88,7 +86,7 @@ def things(described: Entity, *rows: tuple[Any, ...], offset: int = 0) -> Mutati
 
 
 class Rig(ABC):
-    """Stand between the suite and one sink.
+    """Stand between the suites and one sink.
 
     Attributes:
         refused_once: is set when the sink has met its broken far side.
@@ -98,12 +96,19 @@ class Rig(ABC):
         self.refused_once = threading.Event()
 
     @abstractmethod
-    def sink(self, *, retry_s_max: int = 60) -> Sink:
+    def sink(self, *, retry_s_max: int = 60, writer: Writer | None = None) -> Sink:
         """Return a new sink on the same far side, not yet open."""
 
     @abstractmethod
     def rows(self, entity: str) -> list[tuple[Any, ...]]:
         """Return an entity's rows as the far side shows them, in the order of their keys."""
+
+    @abstractmethod
+    def log(self, entity: str) -> list[int] | None:
+        """Return the offsets of the changes that the far side shows, in its order, as often as it shows them.
+
+        None where it keeps rows only.
+        """
 
     @abstractmethod
     def letters(self) -> list[dict[str, Any]]:
@@ -117,8 +122,23 @@ class Rig(ABC):
     def bring_back(self) -> None:
         """Mend it."""
 
+    @abstractmethod
+    def hold(self) -> None:
+        """Make the far side slow: what is written waits until `let_go`."""
 
-class _Seen(logging.Handler):
+    @abstractmethod
+    def let_go(self) -> None:
+        """Let the far side go on."""
+
+    def die_before_commit(self) -> None:
+        """Break the far side once, after the next rows are there and before they are committed.
+
+        Only exactly-once sinks are asked.
+        """
+        raise NotImplementedError
+
+
+class Seen(logging.Handler):
     """Set an event when a sink says that it tries again."""
 
     def __init__(self, event: threading.Event) -> None:
@@ -131,102 +151,19 @@ class _Seen(logging.Handler):
         self._event.set()
 
 
-class PostgresRig(Rig):
-    """Look behind the Postgres sink."""
-
-    def __init__(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__()
-        self._database = database
-        database.run("DROP SCHEMA IF EXISTS acme CASCADE")
-        handler = _Seen(self.refused_once)
-        logger = logging.getLogger("tillstream.io.sinks.postgres")
-        monkeypatch.setattr(logger, "handlers", [handler])
-
-    def sink(self, *, retry_s_max: int = 60) -> Sink:
-        """Return a sink that writes into the schema `acme`."""
-        model = self._database.model(retry_s_max=retry_s_max)
-        return sink_class("postgres")("sink", "acme", model, ENTITIES)
-
-    def rows(self, entity: str) -> list[tuple[Any, ...]]:
-        """Return the table."""
-        columns = ", ".join(f"{column.name}" for column in ENTITIES[entity].columns())
-        key = ", ".join(ENTITIES[entity].key)
-        found = self._database.rows(f"SELECT {columns} FROM acme.{entity} ORDER BY {key}")
-        return [tuple(_plain(value) for value in row) for row in found]
-
-    def letters(self) -> list[dict[str, Any]]:
-        """Return the table of dead letters."""
-        rows = self._database.rows("SELECT to_jsonb(t) FROM acme.tillstream_dead_letters t ORDER BY 1")
-        return [row[0] for row in rows]
-
-    def take_away(self) -> None:
-        """Crash the server."""
-        self._database.stop()
-
-    def bring_back(self) -> None:
-        """Start it again."""
-        self._database.start()
-
-
-class FilesRig(Rig):
-    """Look behind the files sink: its rows are what replaying its log gives."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, form: str, compression: str) -> None:
-        super().__init__()
-        self._folder, self._monkeypatch = folder, monkeypatch
-        self._model = FilesSink.model_validate(
-            {"type": "files", "path": str(folder), "format": form, "compression": compression}
-        )
-
-    def sink(self, *, retry_s_max: int = 60) -> Sink:
-        """Return a sink that writes into the folder."""
-        self._monkeypatch.setattr("tillstream.io.sinks.files._RETRY_S_MAX", retry_s_max)
-        return sink_class("files")("sink", "acme", self._model, ENTITIES)
-
-    def rows(self, entity: str) -> list[tuple[Any, ...]]:
-        """Replay the log of an entity, read as often as it was written."""
-        described = ENTITIES[entity]
-        names = [column.name for column in described.columns()]
-        lines = [line for path in sorted((self._folder / entity).glob("part-*")) for line in _lines(path)]
-        state: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-        for line in sorted(lines, key=lambda line: (line["_offset"], line["_index"])):
-            key = tuple(line[name] for name in described.key)
-            state.pop(key, None)
-            if line["_op"] == "upsert":
-                state[key] = tuple(_plain(line[name]) for name in names)
-        return [state[key] for key in sorted(state)]
-
-    def letters(self) -> list[dict[str, Any]]:
-        """Return the lines of all files of dead letters."""
-        paths = sorted((self._folder / "_dead_letters").glob("part-*"))
-        return [line for path in paths for line in _lines(path)]
-
-    def take_away(self) -> None:
-        """Fill the disk."""
-
-        def full(_: int) -> None:
-            self.refused_once.set()
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        self._monkeypatch.setattr("tillstream.io.sinks.part_files.os.fsync", full)
-
-    def bring_back(self) -> None:
-        """Make room."""
-        self._monkeypatch.setattr("tillstream.io.sinks.part_files.os.fsync", _FSYNC)
-
-
-_FSYNC = os.fsync
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        table: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-        return table
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        content = gzip.decompress(content)
-    return [orjson.loads(line) for line in content.splitlines()]
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as tests spell it: numbers as they are, all else as text."""
     return value if value is None or isinstance(value, int) else str(value)
+
+
+def replayed(entity: str, lines: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """Return the rows that a log of lines with the metadata of JSON lines ends in."""
+    described = ENTITIES[entity]
+    names = [column.name for column in described.columns()]
+    state: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    for line in lines:
+        key = tuple(line[name] for name in described.key)
+        state.pop(key, None)
+        if line["_op"] == "upsert":
+            state[key] = tuple(plain(line[name]) for name in names)
+    return [state[key] for key in sorted(state)]
