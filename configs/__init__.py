@@ -5,6 +5,7 @@ from tillstream.configs.loader import load
 from tillstream.configs.models import (
     ClientConfig,
     DeadLetters,
+    Dedup,
     Delivery,
     Entity,
     FilesSink,
@@ -21,6 +22,7 @@ __all__ = [
     "Column",
     "ColumnModel",
     "DeadLetters",
+    "Dedup",
     "Delivery",
     "Entity",
     "FilesSink",

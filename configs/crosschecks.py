@@ -17,10 +17,16 @@ if TYPE_CHECKING:
 
     from tillstream.configs.problems import Path
 
-__all__ = ["RESERVED_ENTITY", "check_transforms", "cross_check"]
+__all__ = ["AT_LEAST_ONCE", "RESERVED_PREFIX", "check_transforms", "cross_check"]
 
-# Dead letters are written under this name.
-RESERVED_ENTITY = "tillstream_dead_letters"
+# Dead letters and ledgers are written under such names.
+RESERVED_PREFIX = "tillstream_"
+
+
+# Sinks that cannot give more, and why.
+AT_LEAST_ONCE = {
+    "http": "a request whose answer is lost is sent again, and only the far side can tell",
+}
 
 
 def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
@@ -33,6 +39,7 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     config = _mapping(data)
     yield from _check_entities(config)
     yield from _check_dead_letters(config)
+    yield from _check_guarantee(config)
     yield from _check_flink(_mapping(config.get("flink")), defaults)
 
 
@@ -64,8 +71,12 @@ def _check_entities(config: Mapping[str, Any]) -> Iterator[Problem]:
     for name, value in _mapping(config.get("entities")).items():
         entity = _mapping(value)
         path: Path = ("entities", name)
-        if name == RESERVED_ENTITY:
-            yield Problem(path, f"found {name!r}, expected another name: dead letters are written under it")
+        if name.startswith(RESERVED_PREFIX):
+            yield Problem(
+                path,
+                f"found {name!r}, expected a name that does not begin with {RESERVED_PREFIX}: "
+                "dead letters and ledgers are written under such names",
+            )
         topic = entity.get("topic")
         if isinstance(topic, str):
             other = readers.setdefault(topic, name)
@@ -126,6 +137,19 @@ def _check_dead_letters(config: Mapping[str, Any]) -> Iterator[Problem]:
     sinks = _mapping(config.get("sinks"))
     if isinstance(name, str) and name not in sinks:
         yield _unknown_sink(("dead_letters", "sink"), name, sinks)
+
+
+def _check_guarantee(config: Mapping[str, Any]) -> Iterator[Problem]:
+    if _mapping(config.get("delivery")).get("guarantee", "exactly-once") != "exactly-once":
+        return
+    for name, value in _mapping(config.get("sinks")).items():
+        kind = _mapping(value).get("type")
+        if isinstance(kind, str) and kind in AT_LEAST_ONCE:
+            yield Problem(
+                ("sinks", name, "type"),
+                f"found {kind!r}, which cannot give delivery.guarantee exactly-once: {AT_LEAST_ONCE[kind]}; "
+                "expected another sink, or delivery.guarantee at-least-once",
+            )
 
 
 def _check_flink(flink: Mapping[str, Any], defaults: Mapping[str, int]) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
@@ -25,6 +25,7 @@ __all__ = [
     "FLINK_DEFAULTS",
     "ClientConfig",
     "DeadLetters",
+    "Dedup",
     "Delivery",
     "Entity",
     "FilesSink",
@@ -106,28 +107,40 @@ class DeadLetters(ConfigModel):
     sink: str | None = Field(default=None, description="Name of a sink. Default: the first one.")
 
 
-def _refuse_exactly_once(value: Any) -> Any:
-    if value == "exactly-once":
-        raise ValueError(
-            "expected at-least-once: this release does not give exactly-once; a postgres sink writes by key, "
-            "so that a row written again changes nothing"
-        )
-    return value
-
-
-_Guarantee = Annotated[Literal["at-least-once"], BeforeValidator(_refuse_exactly_once)]
-
-
 class Delivery(ConfigModel):
     """Say how surely and how soon rows arrive."""
 
-    guarantee: _Guarantee = Field(
-        default="at-least-once",
-        description="at-least-once: nothing is lost; after a failure some rows are written again, by key.",
+    guarantee: Literal["exactly-once", "at-least-once"] = Field(
+        default="exactly-once",
+        description=(
+            "exactly-once: rows wait for the checkpoint that holds them, and are applied once whatever is "
+            "replayed. at-least-once: no such wait; after a failure rows may be written again. Bounded runs "
+            "are repeated whole, by key or by content, under either."
+        ),
     )
     checkpoint_interval_ms: Number = Field(
         default=1000, ge=100, le=3_600_000, description="Time between checkpoints, milliseconds."
     )
+
+
+class Dedup(ConfigModel):
+    """Say which changes are dropped because they were seen before."""
+
+    by: Literal["position", "event_id", "none"] = Field(
+        default="position",
+        description=(
+            "position: of each row what is newer in the source's order than all before. event_id: all but "
+            "repeats of the same event. none: everything."
+        ),
+    )
+    horizon_s: Number = Field(
+        default=86_400, ge=1, description="How long a row or event is remembered, seconds of event time."
+    )
+
+    @property
+    def horizon_us(self) -> int:
+        """Return the horizon in microseconds."""
+        return self.horizon_s * 1_000_000
 
 
 class Flink(ConfigModel):
@@ -176,6 +189,7 @@ class ClientConfig(ConfigModel):
     entities: dict[Name, Entity] = Field(min_length=1, description="What they are, by the entity's name.")
     sinks: dict[Name, SinkModel] = Field(min_length=1, description="Where rows go, by the sink's name.")
     dead_letters: DeadLetters = Field(default=DeadLetters(), description="Where records go that do not fit.")
+    dedup: Dedup = Field(default=Dedup(), description="Which repeated changes are dropped.")
     delivery: Delivery = Field(default=Delivery(), description="How surely and how soon.")
     flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
 

@@ -147,9 +147,7 @@ class WriteMutationsOnce(WriteMutations):
         super().__init__(config, writer)
         self._generation = writer.generation
 
-    def process(
-        self, element: tuple[bytes, bytes], firsts: Any = beam.DoFn.StateParam(FIRSTS)
-    ) -> tuple[()]:
+    def process(self, element: tuple[bytes, bytes], firsts: Any = beam.DoFn.StateParam(FIRSTS)) -> tuple[()]:
         """Buffer a batch for each of its sinks; write when many have gathered."""
         batch = MutationBatch.decode(element[1])
         known = Firsts.of(firsts.read(), self._generation)

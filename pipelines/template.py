@@ -8,7 +8,9 @@ from apache_beam.io.flink.flink_streaming_impulse_source import FlinkStreamingIm
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
-from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations
+from tillstream.io.sinks import Writer
+from tillstream.io.stable_input import StableInputParDo
+from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce
 from tillstream.transforms.clients import bundled_transforms
 from tillstream.transforms.transform_changes import TransformChanges, check_dofn
 
@@ -17,7 +19,9 @@ __all__ = ["build"]
 _KEYED = beam.typehints.Tuple[bytes, bytes]
 
 
-def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> None:
+def build(
+    pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool, generation: int | None = None
+) -> None:
     """Add a client's stages to a pipeline.
 
     The labels are part of every savepoint: renaming one loses the state behind it.
@@ -26,26 +30,45 @@ def build(pipeline: beam.Pipeline, config: ClientConfig, *, bounded: bool) -> No
         pipeline: an empty pipeline.
         config: the client's.
         bounded: read what is there and end, instead of reading on.
+        generation: of this launch, milliseconds since 1970 UTC; exactly-once needs it, and rests on
+            checkpoints, which bounded runs have none of.
 
     Raises:
         TransformError: if an entity names a transform that is unknown, or that needs more than the event.
+        ValueError: if an exactly-once job has no generation.
     """
     registry = bundled_transforms()
     for entity in config.entities.values():
         if entity.transform is not None:
             check_dofn(entity.transform, registry.get(entity.transform))
     main = "batches"
+    writer = None if bounded else _writer(config, generation)
     read = _read_bounded(pipeline, config, main) if bounded else _read_changes(pipeline, config, main)
-    transformed = read[main] | "TransformChanges" >> beam.ParDo(TransformChanges(config)).with_outputs(
+    transform = TransformChanges(config, numbers_batches=writer is not None)
+    transformed = read[main] | "TransformChanges" >> beam.ParDo(transform).with_outputs(
         DEAD_LETTERS, main=main
     )
     _type(transformed, main)
-    transformed[main] | "WriteSinks" >> beam.ParDo(WriteMutations(config)).with_output_types(bytes)
+    if writer is None:
+        write = beam.ParDo(WriteMutations(config))
+    else:
+        # With state of its own: that keeps a shard's batches with one writer, in order, and makes the
+        # boundary between stages that stable input needs.
+        write = StableInputParDo(WriteMutationsOnce(config, writer))
+    transformed[main] | "WriteSinks" >> write.with_output_types(bytes)
     (
         (read[DEAD_LETTERS], transformed[DEAD_LETTERS])
         | "CollectDeadLetters" >> beam.Flatten()
         | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config)).with_output_types(bytes)
     )
+
+
+def _writer(config: ClientConfig, generation: int | None) -> Writer | None:
+    if config.delivery.guarantee == "at-least-once":
+        return None
+    if generation is None:
+        raise ValueError("generation: found none, expected the time of the launch: the job is exactly-once")
+    return Writer(generation, config.flink.shards, config.flink.parallelism)
 
 
 def _read_changes(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> beam.pvalue.DoOutputsTuple:

@@ -10,19 +10,18 @@ from zlib import crc32
 import apache_beam as beam
 import msgspec
 from apache_beam.metrics import Metrics
-from apache_beam.utils.shared import Shared
 
 from tillstream.pipelines.positions import reconcile
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation, Position
-from tillstream.transforms.shard_state import Key, Shard, ShardMemory, specs
+from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_memory, specs
 
-__all__ = ["By", "DeduplicateChanges", "Deduplicated", "Deduplicator", "Entry"]
+__all__ = ["REASONS", "By", "DeduplicateChanges", "Deduplicated", "Deduplicator", "Entry"]
 
 By: TypeAlias = Literal["position", "event_id"]
 # When it was seen (the shard's newest event time, us), the newest position, a digest of the row; 0: deleted.
 Entry: TypeAlias = tuple[int, Position, int]
 
-_REASONS = ("duplicate", "stale", "late")
+REASONS = ("duplicate", "stale", "late")
 _replace = msgspec.structs.replace
 
 
@@ -182,13 +181,6 @@ def _compare(
     return ("duplicate" if repeated else None), better
 
 
-class _Memories:
-    """Hold the one memory of a process; a class of our own because Shared keeps weak references."""
-
-    def __init__(self, horizon_us: int) -> None:
-        self.memory: ShardMemory[Entry] = ShardMemory(horizon_us, Entry)
-
-
 class _Deduplicate(beam.DoFn):
     """Apply a Deduplicator to batches keyed by shard."""
 
@@ -196,14 +188,12 @@ class _Deduplicate(beam.DoFn):
 
     def __init__(self, deduplicator: Deduplicator) -> None:
         self._deduplicator = deduplicator
-        self._shared = Shared()
         self._kept = Metrics.counter("tillstream", "events_kept")
-        self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in _REASONS}
+        self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in REASONS}
 
     def setup(self) -> None:
-        """Join the process's memory, so that a shard may move between its instances without a rebuild."""
-        horizon_us = self._deduplicator.horizon_us
-        self._memories = self._shared.acquire(lambda: _Memories(horizon_us))
+        """Join the process's memory."""
+        self._memory: ShardMemory[Entry] = shared_memory("deduplicate", self._deduplicator.horizon_us, Entry)
 
     def process(
         self,
@@ -214,7 +204,7 @@ class _Deduplicate(beam.DoFn):
         """Pass on what is kept of one batch."""
         shard_key, frame = element
         batch = ChangeBatch.decode(frame)
-        shard = self._memories.memory.open(shard_key, head, log)
+        shard = self._memory.open(shard_key, head, log)
         result = self._deduplicator.keep(batch, shard)
         shard.commit()
         for reason, count in result.dropped.items():
@@ -240,10 +230,13 @@ class DeduplicateChanges(beam.PTransform):
         state lies in the same checkpoint as the read offsets, so a replay is judged by the state that its
         first reading found. Nothing new is dropped as long as a partition's records come in order, give or
         take the horizon. State: 50 to 150 bytes for each key (by position) or event (by event_id) seen
-        within the horizon. What would break it: two sources with orders of
-        their own that write the same key; a log that starts over under the same epoch; an event dated far
-        in the future, which moves the horizon and so forgets what came before: repeats then pass, nothing
-        is lost.
+        within the horizon. What would break it: two sources with orders of their own that write the same
+        key; a log that starts over under the same epoch. An event dated far in the future moves the horizon
+        and so forgets what came before: repeats then pass, nothing is lost.
+
+        A bounded run on Flink hands a shard its batches in any order, because Flink's batch mode sorts by
+        key alone: by position it ends in the same rows, but versions that arrive behind newer ones are
+        dropped as stale; by event_id all of them pass.
 
     Args:
         by: `position` keeps of each row what is newer than all before; `event_id` drops only repeats.

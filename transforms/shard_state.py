@@ -13,6 +13,8 @@ contents, and then memory of the one would pass for the other.
 from __future__ import annotations
 
 import os
+import threading
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -20,7 +22,7 @@ import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 
-__all__ = ["Key", "Shard", "ShardMemory", "specs"]
+__all__ = ["Key", "Shard", "ShardMemory", "shared_memory", "specs"]
 
 Key: TypeAlias = "bytes | tuple[Any, ...]"
 EntryType = TypeVar("EntryType", bound="tuple[Any, ...]")
@@ -35,6 +37,8 @@ _SLACK = 4096
 _CHUNK_ENTRIES = 10_000
 
 _encode = msgspec.msgpack.Encoder().encode
+_SHARED: weakref.WeakValueDictionary[tuple[str, int | None], ShardMemory[Any]] = weakref.WeakValueDictionary()
+_SHARED_LOCK = threading.Lock()
 
 
 class _Cell(Protocol):
@@ -257,3 +261,21 @@ class ShardMemory(Generic[EntryType]):
     def keep(self, key: bytes, nonce: bytes, index: dict[Key, EntryType]) -> None:
         """Remember a shard's index under the nonce of the batch that made it."""
         self._known[key] = (nonce, index)
+
+
+def shared_memory(name: str, horizon_us: int | None, entry_type: Any = tuple[Any, ...]) -> ShardMemory[Any]:
+    """Return the process's memory of that name, so that a shard may move between instances without a rebuild.
+
+    It lasts as long as someone holds it. Names of different steps must differ, or they would take turns
+    in rebuilding; nothing else would go wrong.
+
+    Args:
+        name: of the step, the same in every instance.
+        horizon_us: as of `ShardMemory`.
+        entry_type: as of `ShardMemory`.
+    """
+    with _SHARED_LOCK:
+        memory = _SHARED.get((name, horizon_us))
+        if memory is None:
+            memory = _SHARED[name, horizon_us] = ShardMemory(horizon_us, entry_type)
+        return memory

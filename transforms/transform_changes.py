@@ -9,10 +9,8 @@ from typing import Any
 
 import apache_beam as beam
 import msgspec
-from apache_beam.coders import VarIntCoder
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
@@ -24,12 +22,15 @@ from tillstream.pipelines.records import (
     DeadLetter,
     DeadLetterBatch,
     Mutation,
+    MutationBatch,
     MutationKind,
     MutationRecord,
 )
 from tillstream.transforms.clients import bundled_transforms
 from tillstream.transforms.contracts import CompiledContract, Values, has_placeholders, refuse_placeholders
+from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.packing import MutationPacker, encodable
+from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 
 __all__ = ["TransformChanges", "check_dofn"]
 
@@ -62,18 +63,25 @@ class TransformChanges(beam.DoFn):
 
     Input: (shard key, ChangeBatch frame). Output: (shard key, MutationBatch frame) in the input's order, and
     dead letters for changes that the transform or the contract refuses; the rest of a batch goes on.
+    Repeated and overtaken changes are dropped first, as the client's `dedup` says.
 
     Delivery guarantees:
-        Order within a shard, and so within a key, is kept. There is no state yet. What a DoFn
-        keeps outside of Beam's state is lost with its process.
+        Exactly-once within the job: what was seen and the numbers given out lie in the same checkpoint as
+        the read offsets. Order within a shard, and so within a key, is kept. State and memory are those of
+        `ShardMemory`. What a DoFn keeps outside of Beam's state is lost with its process.
+
+    Args:
+        config: the client's.
+        numbers_batches: give batches numbers, for sinks that tell them apart.
     """
 
-    # Declared, not used: a step with state is what keeps one shard with one subtask, in order.
-    BATCHES = ReadModifyWriteStateSpec("batches", VarIntCoder())
+    HEAD, LOG = specs("shard")
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, *, numbers_batches: bool = False) -> None:
         self._config = config
+        self._numbers_batches = numbers_batches
         self._failed = Metrics.counter("tillstream", "events_refused")
+        self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in REASONS}
 
     def setup(self) -> None:
         """Compile the contracts and set up the client's DoFns."""
@@ -86,6 +94,9 @@ class TransformChanges(beam.DoFn):
             if entity.transform is not None:
                 self._transforms[name] = registry.get(entity.transform)()
                 self._transforms[name].setup()
+        dedup = self._config.dedup
+        self._deduplicator = None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us)
+        self._memory: ShardMemory[Entry] = shared_memory(self._config.client, dedup.horizon_us, Entry)
         keys = {name: tuple(entity.key) for name, entity in self._config.entities.items()}
         self._packer = MutationPacker(self._contracts, keys)
 
@@ -97,11 +108,15 @@ class TransformChanges(beam.DoFn):
     def process(
         self,
         element: tuple[bytes, bytes],
-        batches: Any = beam.DoFn.StateParam(BATCHES),  # noqa: ARG002
+        head: Any = beam.DoFn.StateParam(HEAD),
+        log: Any = beam.DoFn.StateParam(LOG),
     ) -> Iterator[Any]:
         """Transform one batch."""
         shard_key, frame = element
         batch = ChangeBatch.decode(frame)
+        shard = self._memory.open(shard_key, head, log)
+        if self._deduplicator is not None:
+            batch = self._without_repeated(batch, shard, self._deduplicator)
         dofn = self._transforms.get(batch.entity)
         if dofn is not None:
             letters = self._transform(batch, dofn)
@@ -109,8 +124,12 @@ class TransformChanges(beam.DoFn):
             letters = []
         else:
             letters = self._pass(batch)
-        for mutations in self._packer.flush(batch):
-            yield shard_key, mutations.encode()
+        mutations = list(self._packer.flush(batch))
+        if self._numbers_batches:
+            mutations = [_numbered(each, shard.counters) for each in mutations]
+        shard.commit()
+        for each in mutations:
+            yield shard_key, each.encode()
         if letters:
             self._failed.inc(len(letters))
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
@@ -124,6 +143,14 @@ class TransformChanges(beam.DoFn):
         """Tell the client's DoFns."""
         for dofn in self._transforms.values():
             dofn.teardown()
+
+    def _without_repeated(
+        self, batch: ChangeBatch, shard: Shard[Entry], deduplicator: Deduplicator
+    ) -> ChangeBatch:
+        result = deduplicator.keep(batch, shard)
+        for reason, count in result.dropped.items():
+            self._dropped[reason].inc(count)
+        return msgspec.structs.replace(batch, records=tuple(result.records))
 
     def _transform(self, batch: ChangeBatch, dofn: beam.DoFn) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
@@ -182,6 +209,11 @@ class TransformChanges(beam.DoFn):
             else:
                 append(batch.entity, columns, packed)
         return letters
+
+
+def _numbered(batch: MutationBatch, counters: dict[str, int]) -> MutationBatch:
+    sequence = counters[batch.entity] = counters.get(batch.entity, 0) + 1
+    return msgspec.structs.replace(batch, sequence=sequence)
 
 
 def _checked(

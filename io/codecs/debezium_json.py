@@ -18,6 +18,7 @@ import msgspec
 from tillstream.configs import Column
 from tillstream.pipelines.decimals import KeySpelling
 from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
 
 __all__ = ["DebeziumJsonCodec", "topic_of"]
@@ -33,6 +34,7 @@ class _Source(msgspec.Struct, gc=False):
     connector: str = ""
     ts_ms: _Milliseconds = 0
     ts_us: _Int64 | None = None
+    snapshot: str | bool | None = None
     sequence: str | None = None
     lsn: _Int64 | None = None
 
@@ -52,18 +54,24 @@ class _Envelope(msgspec.Struct, gc=False):
     payload: msgspec.Raw = msgspec.Raw(b"")
 
 
+class _AnySource(msgspec.Struct):
+    source: dict[str, Any] = {}
+    payload: msgspec.Raw = msgspec.Raw(b"")
+
+
 class _Named(msgspec.Struct):
     source: _Table | None = None
     payload: msgspec.Raw = msgspec.Raw(b"")
 
 
-_Opened = TypeVar("_Opened", _Envelope, _Named)
+_Opened = TypeVar("_Opened", _Envelope, _Named, _AnySource)
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_any_source = msgspec.json.Decoder(_AnySource).decode
 _decode_table = msgspec.json.Decoder(_Named).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
-_decode_sequence = msgspec.json.Decoder(tuple[str | None, str | None]).decode
 _encode = msgspec.json.Encoder().encode
 _OPERATIONS = {operation.value: operation for operation in Operation}
+_STREAM = (None, False, "false")
 _ROW_OPERATIONS = frozenset("rcud")
 
 
@@ -125,7 +133,7 @@ class DebeziumJsonCodec:
             offset,
             _OPERATIONS[code],
             key_values,
-            _position(source),
+            _position(source, value),
             source.ts_us if source.ts_us is not None else source.ts_ms * 1000,
             None if before == _NULL else before,
             None if after == _NULL else after,
@@ -182,35 +190,19 @@ def _refused_operation(code: str | None) -> RecordError:
     return RecordError("unknown_operation", f"found op {code!r}, expected one of r, c, u, d")
 
 
-def _position(source: _Source) -> Position:
-    """Return the place in the source's own order; empty where the connector's order is not known here.
-
-    Postgres: `source.sequence` holds the last commit's LSN and the change's own.
-    """
+def _position(source: _Source, value: bytes) -> Position:
+    """Return the place in the source's own order; empty where the connector's order is not known here."""
     if source.connector != "postgresql":
-        return ()
-    if source.sequence is None:
-        return (0, source.lsn or 0)
-    # The usual form, '["123","456"]', without the cost of a decoder.
-    commit, _, change = source.sequence[2:-2].partition('","')
-    if commit.isdecimal() and change.isdecimal():
-        position = (int(commit), int(change))
-        if position[0] <= _INT_MAX and position[1] <= _INT_MAX:
-            return position
-    return _parsed_sequence(source.sequence)
-
-
-def _parsed_sequence(sequence: str) -> Position:
-    try:
-        commit, change = _decode_sequence(sequence)
-        position = (int(commit or 0), int(change or 0))
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise RecordError(
-            "malformed", f"found source.sequence {sequence!r:.100}, expected two LSNs"
-        ) from error
-    if not all(0 <= lsn <= _INT_MAX for lsn in position):
-        raise RecordError("malformed", f"found source.sequence {sequence!r:.100}, expected two LSNs")
-    return position
+        return position_of(_open(value, _decode_any_source).source) if source.connector in CONNECTORS else ()
+    sequence, snapshot = source.sequence, None if source.snapshot in _STREAM else "true"
+    if sequence is not None and snapshot is None:
+        # The usual form, '["123","456"]', without the cost of a decoder.
+        commit, _, change = sequence[2:-2].partition('","')
+        if commit.isdecimal() and change.isdecimal():
+            commit_lsn, lsn = int(commit), int(change)
+            if 0 < commit_lsn <= lsn <= _INT_MAX:
+                return (0, lsn, 1, lsn)
+    return postgres_position(sequence, source.lsn, snapshot)
 
 
 def topic_of(value: bytes) -> str:

@@ -41,8 +41,10 @@ _CLASSES = {
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb2.Pipeline:
-    """Return a client's pipeline in Beam's portable form."""
+def pipeline_proto(
+    config: ClientConfig, *, bounded: bool, generation: int | None = None
+) -> beam_runner_api_pb2.Pipeline:
+    """Return a client's pipeline in Beam's portable form; arguments as of `template.build`."""
     harness = harness_environment(config)
     # Beam's own way here would stage a list of this machine's packages, from a path of this machine.
     environment = ProcessEnvironment(
@@ -51,13 +53,15 @@ def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb
     pipeline = beam.Pipeline(
         runner="PortableRunner", options=PipelineOptions(flags=[], streaming=not bounded)
     )
-    build(pipeline, config, bounded=bounded)
+    build(pipeline, config, bounded=bounded, generation=generation)
     proto = pipeline.to_runner_api(default_environment=environment)
     spread(proto, config.flink.processes)
     return proto
 
 
-def write_jar(config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bool) -> None:
+def write_jar(
+    config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bool, generation: int | None = None
+) -> None:
     """Write a client's job.
 
     Args:
@@ -65,6 +69,7 @@ def write_jar(config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bo
         jar: file to write.
         runner_jars: folder of the Beam Flink runner's jars.
         bounded: read what is there and end.
+        generation: of this launch; see `template.build`.
 
     Raises:
         MissingToolError: if the runner's jars are not in the folder.
@@ -73,7 +78,7 @@ def write_jar(config: ClientConfig, jar: Path, runner_jars: Path, *, bounded: bo
         f"beam:option:{name}:v1": _option(value)
         for name, value in job_options(config, streaming=not bounded).items()
     }
-    pipeline = json_format.MessageToDict(pipeline_proto(config, bounded=bounded))
+    pipeline = json_format.MessageToDict(pipeline_proto(config, bounded=bounded, generation=generation))
     with zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as out:
         _write(
             out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +26,12 @@ class Launched:
     Attributes:
         job_id: Flink's id of it.
         url: its page in the Flink dashboard.
+        generation: of this launch; see `launch`.
     """
 
     job_id: str
     url: str
+    generation: int
 
 
 def launch(
@@ -36,6 +39,7 @@ def launch(
     runner_jars: Path,
     *,
     savepoint: str | None = None,
+    generation: int | None = None,
     wait: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Launched:
@@ -45,6 +49,8 @@ def launch(
         config: the client's; `latest` as a start means now.
         runner_jars: folder of the Beam Flink runner's jars.
         savepoint: path of the savepoint or checkpoint to start from.
+        generation: of the launch, milliseconds since 1970 UTC. Only a restart from the newest checkpoint may
+            keep that of the job which wrote it; the default is a new one, which is always right.
         wait: wait until a bounded job has ended.
         progress: called with a line at each step.
 
@@ -70,7 +76,9 @@ def launch(
     progress(f"building the job of {config.client}")
     with tempfile.TemporaryDirectory() as folder:
         jar = Path(folder, f"{config.client}.jar")
-        write_jar(config, jar, runner_jars, bounded=bounded)
+        if generation is None:
+            generation = time.time_ns() // 1_000_000
+        write_jar(config, jar, runner_jars, bounded=bounded, generation=generation)
         progress(f"submitting {jar.stat().st_size // 1024} KB to {rest.url}")
         jar_id = rest.upload(jar)
     try:
@@ -83,4 +91,4 @@ def launch(
     rest.wait_for_tasks(job_id, _START_DEADLINE_S)
     if wait and bounded:
         rest.wait(job_id, frozenset({"FINISHED"}), float("inf"))
-    return Launched(job_id, f"{rest.url}/#/job/running/{job_id}")
+    return Launched(job_id, f"{rest.url}/#/job/running/{job_id}", generation)

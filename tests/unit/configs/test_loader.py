@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tillstream.configs import ClientConfig, PostgresSink, load
+from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.loader import default_environment
 from tillstream.pipelines.errors import ConfigError
 from tillstream.runners.local.layout import Layout
@@ -152,7 +153,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("${PORT:-5432}", "70000", "17: sinks.warehouse.port: found 70000, expected at most 65535"),
         ("${PORT:-5432}", "ten", "17: sinks.warehouse.port: found 'ten', expected a whole number"),
         ("  orders:\n", "  Orders:\n", "6: entities.Orders: found 'Orders', expected a name of a-z, 0-9 and _, at most 63, the first a letter"),  # noqa: E501
-        ("  orders:\n", "  tillstream_dead_letters:\n", "6: entities.tillstream_dead_letters: found 'tillstream_dead_letters', expected another name: dead letters are written under it"),  # noqa: E501
+        ("  orders:\n", "  tillstream_dead_letters:\n", "6: entities.tillstream_dead_letters: found 'tillstream_dead_letters', expected a name that does not begin with tillstream_: dead letters and ledgers are written under such names"),  # noqa: E501
         ("user: writer", "user: writer\n    user: other", "20: sinks.warehouse.user: found a second time, first on line 19, expected once"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^other']\n", "8: entities.orders.topic: found 'acme.public.orders', expected one that source.kafka.topics reads"),  # noqa: E501
         ("9092}\n", "9092}\n    topics: ['^(']\n", "5: source.kafka.topics: found '^(', expected a regular expression after ^: missing ), unterminated subpattern at position 1"),  # noqa: E501
@@ -290,10 +291,14 @@ def test_transforms_are_looked_up_where_there_are_some(tmp_path: Path) -> None:
     load(tmp_path / "c.yaml", {}, lambda: pytest.fail("asked"))
 
 
-def test_exactly_once_is_refused_with_a_reason(load_text: Load) -> None:
-    """Who asks for exactly-once learns what there is instead."""
-    (problem,) = problems_of(load_text, GOOD + "delivery: {guarantee: exactly-once}\n")
-    assert "c.yaml:21: delivery.guarantee: found 'exactly-once', expected at-least-once: " in problem
+def test_a_sink_is_not_asked_for_more_than_it_can_give() -> None:
+    """A sink that cannot give exactly-once is refused with the reason, unless the client asks for less."""
+    sinks = {"api": {"type": "http"}, "warehouse": {"type": "postgres"}}
+    numbers = {"parallelism": 1, "max_parallelism": 128, "shards": 16}
+    (problem,) = cross_check({"sinks": sinks}, numbers)
+    assert problem.field == "sinks.api.type"
+    assert "cannot give delivery.guarantee exactly-once: a request whose answer is lost" in problem.text
+    assert not list(cross_check({"sinks": sinks, "delivery": {"guarantee": "at-least-once"}}, numbers))
 
 
 @pytest.mark.parametrize("text", ["", "just text", "- a\n- list", "a: " + "[" * 5000, "\x00"])

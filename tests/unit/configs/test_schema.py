@@ -48,7 +48,7 @@ ACME = (FOLDER / "clients" / "acme.yaml").read_text(encoding="utf-8")
         ("flink: {parallelism: '2'}", ["$.flink.parallelism"]),
         ("flink: {parallelsm: 2}", ["$.flink"]),
         ("client: ACME", ["$.client"]),
-        ("delivery: {guarantee: exactly-once}", ["$.delivery.guarantee"]),
+        ("delivery: {guarantee: exactly-twice}", ["$.delivery.guarantee"]),
         ("sinks: {warehouse: {type: files, path: out, format: csv}}", ["$.sinks.warehouse"]),
         ("sinks: {warehouse: {type: files, path: out, format: '${FORMAT}'}}", []),
     ],

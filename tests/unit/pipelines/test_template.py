@@ -34,7 +34,7 @@ def config(**changes: Any) -> ClientConfig:
 @pytest.fixture(scope="module")
 def proto() -> Any:
     """Return the streaming pipeline in Beam's portable form."""
-    return pipeline_proto(config(), bounded=False)
+    return pipeline_proto(config(), bounded=False, generation=1)
 
 
 def test_labels_are_pinned(proto: Any) -> None:
@@ -52,15 +52,34 @@ def test_labels_are_pinned(proto: Any) -> None:
 
 
 def test_state_is_keyed_and_named(proto: Any) -> None:
-    """The offset and the shard's cell are the pipeline's only state, under names that do not change."""
+    """Offset, the shard's cells and the sinks' are the pipeline's only state, under names that stay."""
     steps = [
         each for each in proto.components.transforms.values() if each.spec.urn == "beam:transform:pardo:v1"
     ]
     states = {(step.unique_name, name) for step in steps for name in _pardo(step).state_specs}
     assert states == {
         ("ReadChanges/ParDo(ReadChanges)", "offset"),
-        ("TransformChanges/ParDo(TransformChanges)", "batches"),
+        ("TransformChanges/ParDo(TransformChanges)", "shard_head"),
+        ("TransformChanges/ParDo(TransformChanges)", "shard_log"),
+        ("WriteSinks", "firsts"),
     }
+
+
+def test_the_guarantee_decides_on_stable_input() -> None:
+    """Only exactly-once waits for checkpoints; it needs a generation, and a bounded run has none."""
+    asked = {}
+    for guarantee in ("exactly-once", "at-least-once"):
+        client = config(delivery={"guarantee": guarantee})
+        for bounded in (False, True):
+            built = pipeline_proto(client, bounded=bounded, generation=1)
+            write = [
+                each for each in built.components.transforms.values() if each.unique_name == "WriteSinks"
+            ]
+            asked[guarantee, bounded] = [_pardo(each).requires_stable_input for each in write]
+    assert asked.pop(("exactly-once", False)) == [True]
+    assert all(each == [False] for each in asked.values())
+    with pytest.raises(ValueError, match="generation: found none"):
+        pipeline_proto(config(), bounded=False)
 
 
 def _pardo(transform: Any) -> Any:
@@ -94,7 +113,7 @@ def test_the_memory_limit_reaches_the_harness() -> None:
 
 def test_with_two_processes_the_reading_stages_have_one_of_their_own() -> None:
     """`flink.processes` parts the environments, and leaves labels and URNs, which uids are made of, alone."""
-    proto = pipeline_proto(config(flink={"processes": 2}), bounded=False)
+    proto = pipeline_proto(config(flink={"processes": 2}), bounded=False, generation=1)
     environments = proto.components.environments
     named = {
         transform.unique_name.partition("/")[0]: transform.environment_id
@@ -119,7 +138,7 @@ def test_an_unknown_transform_stops_the_build() -> None:
         "transform": "a.b@1.0.0",
     }
     with pytest.raises(TransformError, match="unknown"):
-        pipeline_proto(config(entities={"orders": entity}), bounded=False)
+        pipeline_proto(config(entities={"orders": entity}), bounded=False, generation=1)
 
 
 def _runner_jars(folder: Path) -> Path:
@@ -145,7 +164,7 @@ def test_the_jar_is_thin_reproducible_and_without_secrets(
     jars = [tmp_path / "a" / "acme.jar", tmp_path / "b" / "acme.jar"]
     for jar in jars:
         jar.parent.mkdir()
-        write_jar(config(), jar, runner, bounded=False)
+        write_jar(config(), jar, runner, bounded=False, generation=1)
     assert jars[0].read_bytes() == jars[1].read_bytes()
     with zipfile.ZipFile(jars[0]) as content:
         assert [name for name in content.namelist() if name.endswith(".class")] == [
@@ -159,4 +178,4 @@ def test_the_jar_is_thin_reproducible_and_without_secrets(
 def test_a_missing_runner_is_named(tmp_path: Path) -> None:
     """Without the runner's jars the error says what to run."""
     with pytest.raises(MissingToolError, match="tillstream up"):
-        write_jar(config(), tmp_path / "acme.jar", tmp_path, bounded=False)
+        write_jar(config(), tmp_path / "acme.jar", tmp_path, bounded=False, generation=1)

@@ -19,6 +19,7 @@ from tillstream.pipelines.records import (
     MutationBatch,
     Operation,
 )
+from tillstream.transforms.fake_state import FakeBag, FakeCell
 from tillstream.transforms.transform_changes import TransformChanges, check_dofn
 
 KEYED = beam.typehints.Tuple[bytes, bytes]
@@ -80,6 +81,10 @@ def check(
         assert_that(
             outputs["dead_letters"] | "letters" >> beam.FlatMap(letters), equal_to(dead), label="dead letters"
         )
+
+
+def _state() -> tuple[FakeCell, FakeBag]:
+    return FakeCell(), FakeBag()
 
 
 def test_rows_pass_through_their_contract_in_order() -> None:
@@ -152,14 +157,40 @@ def test_one_bad_row_changes_nothing_for_those_around_it(bad: bytes) -> None:
     """Rows checked in one go, and one by one because of a bad neighbour, come out the same."""
     good = [
         record(5, b'{"id":1,"price":"1.50"}'),
-        record(6, None, Operation.DELETE),
-        record(7, b'{"price":null,"id":9007199254740993}', Operation.UPDATE),
+        record(7, None, Operation.DELETE),
+        record(8, b'{"price":null,"id":9007199254740993}', Operation.UPDATE),
     ]
     client = config(contract={"id": "int64", "price": "decimal(12,2)"})
     stage = TransformChanges(client)
     stage.setup()
-    (at_once,) = stage.process(batch(*good))
-    one_by_one, refused = stage.process(batch(good[0], record(4, bad), *good[1:]))
+    (at_once,) = stage.process(batch(*good), *_state())
+    one_by_one, refused = stage.process(batch(good[0], record(6, bad), *good[1:]), *_state())
     assert rows(at_once) == rows(one_by_one)
     assert [each[3] for each in rows(at_once)] == [(1, "1.50"), None, (9007199254740993, None)]
-    assert [each[3] for each in letters(refused.value)] == [4]
+    assert [each[3] for each in letters(refused.value)] == [6]
+
+
+def test_repeats_are_dropped_and_batches_numbered() -> None:
+    """A batch that comes again gives no mutations, and the next one that does has the next number."""
+    stage = TransformChanges(config(contract={"id": "int64", "price": "decimal(12,2)"}), numbers_batches=True)
+    stage.setup()
+    state = _state()
+    first, second = (batch(record(offset, b'{"id":1,"price":"1.50"}')) for offset in (5, 6))
+    outputs = [list(stage.process(each, *state)) for each in (first, first, second)]
+    numbers = [[MutationBatch.decode(frame).sequence for _, frame in each] for each in outputs]
+    assert numbers == [[1], [], [2]]
+
+
+def test_numbers_go_on_after_a_restart() -> None:
+    """Another instance continues from the state, and drops what the first one has passed on."""
+    client = config(contract={"id": "int64", "price": "decimal(12,2)"})
+    state = _state()
+    for offsets, expected in (((5,), [1]), ((5, 6), [2]), ((6, 7), [3])):
+        stage = TransformChanges(client, numbers_batches=True)
+        stage.setup()
+        (output,) = stage.process(
+            batch(*[record(each, b'{"id":1,"price":"1.50"}') for each in offsets]), *state
+        )
+        decoded = MutationBatch.decode(output[1])
+        assert [decoded.sequence] == expected
+        assert [each.offset for each in decoded.records] == [offsets[-1]]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tillstream.configs import Column
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
 from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.positions import position_of
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
 
 CODEC = DebeziumJsonCodec("orders", ("order_id",), 16)
@@ -48,7 +49,13 @@ def test_a_create_keeps_its_row_encoded() -> None:
     """The row is not decoded here; position and time come from the source block."""
     _, record = CODEC.decode(KEY, encoded(), 7)
     assert record == ChangeRecord(
-        7, Operation.CREATE, (42,), (100, 104), 1700000000000123, None, b'{"order_id":42,"total":"9.50"}'
+        7,
+        Operation.CREATE,
+        (42,),
+        (0, 104, 1, 104),
+        1700000000000123,
+        None,
+        b'{"order_id":42,"total":"9.50"}',
     )
 
 
@@ -135,8 +142,19 @@ def test_a_null_in_the_messages_key_is_no_key() -> None:
 
 def test_a_missing_commit_lsn_counts_as_oldest() -> None:
     """Snapshot reads have no last commit; their sequence says null."""
-    _, record = CODEC.decode(KEY, encoded("r", source={**envelope()["source"], "sequence": '[null,"7"]'}), 0)
-    assert record.position == (0, 7)
+    source = {**envelope()["source"], "sequence": '[null,"7"]', "snapshot": "first"}
+    _, record = CODEC.decode(KEY, encoded("r", source=source), 0)
+    assert record.position == (0, 7, 0, 7)
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_other_connectors_have_positions_too(wrapped: bool) -> None:  # noqa: FBT001
+    """The position is that of the connector's own order, with or without the schema's wrapping."""
+    source = {"connector": "mysql", "ts_ms": 1, "file": "binlog.000007", "pos": 154, "row": 2}
+    value = envelope(source=source)
+    text = json.dumps({"schema": {}, "payload": value} if wrapped else value).encode()
+    assert CODEC.decode(KEY, text, 0)[1].position == (0, *position_of(source)[1:])
+    assert position_of(source) != ()
 
 
 def test_the_topic_is_told_by_the_source() -> None:

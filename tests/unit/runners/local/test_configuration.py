@@ -10,7 +10,7 @@ from tillstream.pipelines.errors import UserError
 from tillstream.runners.local.addresses import Database
 from tillstream.runners.local.capture import Capture, connector_config
 from tillstream.runners.local.connect import Connect
-from tillstream.runners.local.flink import JobManager, TaskManager, flink_settings
+from tillstream.runners.local.flink import JobManager, SpareTaskManager, TaskManager, flink_settings
 from tillstream.runners.local.kafka import Kafka
 from tillstream.runners.local.layout import Layout
 from tillstream.runners.local.ports import PREFERRED_PORTS
@@ -18,8 +18,9 @@ from tillstream.runners.local.postgres import Source, Warehouse
 from tillstream.runners.local.secret_files import ensure_password
 from tillstream.runners.local.service import Context, Service, write_properties
 from tillstream.runners.local.toolchain import Jars
+from tillstream.runners.local.zookeeper import ZooKeeper
 
-_ALL = (Source, Warehouse, Kafka, Connect, JobManager, TaskManager)
+_ALL = (Source, Warehouse, Kafka, Connect, ZooKeeper, JobManager, TaskManager, SpareTaskManager)
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def context(tmp_path: Path) -> Context:
 
 def _prepared(part: type[Service], context: Context) -> Service:
     service = part(context)
-    if part is TaskManager:
+    if issubclass(part, TaskManager):
         service.prepare()  # its command names it as the preparation does
     return service
 
@@ -49,7 +50,7 @@ def test_no_command_line_holds_a_password(part: type[Service], context: Context)
         assert password not in command.environment.values()
 
 
-@pytest.mark.parametrize("part", [Kafka, Connect, JobManager, TaskManager])
+@pytest.mark.parametrize("part", [Kafka, Connect, ZooKeeper, JobManager, TaskManager])
 def test_every_jvm_has_a_bounded_heap_and_its_log_file(part: type[Service], context: Context) -> None:
     """No JVM takes a share of the machine that nobody chose."""
     service = _prepared(part, context)
