@@ -49,7 +49,7 @@ __all__ = ["CONNECTORS", "position_of", "postgres_position", "reconcile", "sorta
 _SNAPSHOT, _STREAM, _FIRST_STREAM = 0, 1, 2
 _INT_MAX = (1 << 63) - 1
 # A tuple, because a damaged block may hold what cannot be hashed.
-_NO_SNAPSHOT = (None, False, "false")
+_NO_SNAPSHOT = ("false", None, False)
 _BINLOG, _GTID = 0, 1
 _POSTGRES_LENGTH, _BINLOG_LENGTH, _GTID_LENGTH = 4, 6, 7
 
@@ -94,9 +94,11 @@ def postgres_position(
         if sequence is not None:
             # The usual form, '["123","456"]', without the cost of a decoder.
             commit, _, change = sequence[2:-2].partition('","')
-            if not (commit.isdecimal() and change.isdecimal()):
-                commit, change = _decode_sequence(sequence)
-            commit_lsn, change_lsn = int(commit or 0), int(change or 0)
+            if commit.isdecimal() and change.isdecimal():
+                commit_lsn, change_lsn = int(commit), int(change)
+            else:
+                found = _decode_sequence(sequence)
+                commit_lsn, change_lsn = int(found[0] or 0), int(found[1] or 0)
     except (msgspec.MsgspecError, ValueError) as error:
         raise _malformed("sequence", sequence, "two LSNs") from error
     change_lsn = change_lsn or lsn or 0
