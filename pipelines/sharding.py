@@ -11,7 +11,7 @@ import itertools
 import zlib
 from functools import lru_cache
 
-__all__ = ["key_group", "partition_key", "shard_key"]
+__all__ = ["key_group", "partition_key", "shard_key", "shard_subtask"]
 
 _MASK = 0xFFFFFFFF
 # Close to the golden ratio of 128 and odd: successive partitions land far apart at every parallelism.
@@ -71,7 +71,16 @@ def _salted(name: bytes, group: int, max_parallelism: int) -> bytes:
 @lru_cache(maxsize=4096)
 def shard_key(shard: int, shards: int, max_parallelism: int) -> bytes:
     """Return the Beam key of a shard; shards divide the key groups evenly among them."""
-    return _salted(f"s{shard}".encode(), (2 * shard + 1) * max_parallelism // (2 * shards), max_parallelism)
+    return _salted(f"s{shard}".encode(), _shard_group(shard, shards, max_parallelism), max_parallelism)
+
+
+def shard_subtask(shard: int, shards: int, max_parallelism: int, parallelism: int) -> int:
+    """Return the subtask that works on a shard (KeyGroupRangeAssignment.computeOperatorIndexForKeyGroup)."""
+    return _shard_group(shard, shards, max_parallelism) * parallelism // max_parallelism
+
+
+def _shard_group(shard: int, shards: int, max_parallelism: int) -> int:
+    return (2 * shard + 1) * max_parallelism // (2 * shards)
 
 
 @lru_cache(maxsize=65536)

@@ -68,7 +68,8 @@ def _writer(config: ClientConfig, generation: int | None) -> Writer | None:
         return None
     if generation is None:
         raise ValueError("generation: found none, expected the time of the launch: the job is exactly-once")
-    return Writer(generation, config.flink.shards, config.flink.parallelism)
+    flink = config.flink
+    return Writer(generation, flink.shards, flink.parallelism, flink.max_parallelism)
 
 
 def _read_changes(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> beam.pvalue.DoOutputsTuple:

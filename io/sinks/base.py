@@ -29,11 +29,13 @@ class Writer(NamedTuple):
         generation: of the launch, milliseconds since 1970 UTC; rises with each launch by a person.
         shards: how many shards the job has.
         parallelism: how many subtasks write at once.
+        max_parallelism: how many key groups the subtasks share.
     """
 
     generation: int
     shards: int
     parallelism: int
+    max_parallelism: int = 128
 
 
 class Sink(ABC):

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tillstream.pipelines.sharding import key_group, partition_key, shard_key
+from tillstream.pipelines.sharding import key_group, partition_key, shard_key, shard_subtask
 
 
 @pytest.mark.parametrize("parallelism", [1, 2, 4, 8, 16])
@@ -43,3 +43,13 @@ def test_key_group_of_known_keys() -> None:
     """Keys are part of every savepoint: they must not change between releases."""
     assert shard_key(0, 16, 128) == b"s0#278"
     assert partition_key("acme.public.orders", 0, 128) == b"acme.public.orders/a8056bd4/0#295"
+
+
+@pytest.mark.parametrize(("shards", "max_parallelism"), [(1, 1), (16, 128), (16, 100), (7, 128), (60, 61)])
+def test_a_shards_subtask_is_known(shards: int, max_parallelism: int) -> None:
+    """What a sink assumes about who writes a shard is where Flink's formula puts the shard's key."""
+    for parallelism in range(1, min(shards, 16) + 1):
+        for shard in range(shards):
+            group = key_group(shard_key(shard, shards, max_parallelism), max_parallelism)
+            subtask = group * parallelism // max_parallelism
+            assert shard_subtask(shard, shards, max_parallelism, parallelism) == subtask
