@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
-import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
@@ -15,7 +14,7 @@ from tillstream.configs import ClientConfig
 from tillstream.io.sinks import Sink, Writer, open_sink
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
 
-__all__ = ["Firsts", "WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
+__all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
 
 # Bounds memory where a bundle is a whole bounded input.
 _BUFFERED_MUTATIONS_MAX = 50_000
@@ -94,41 +93,6 @@ class WriteMutations(beam.DoFn):
         self._refused.inc(len(letters))
 
 
-class Firsts(msgspec.Struct, array_like=True):
-    """Hold, as one shard's state, the number of the first batch that a launch wrote of each entity.
-
-    Attributes:
-        version: of this form.
-        generation: of the launch.
-        numbers: by entity.
-    """
-
-    version: int
-    generation: int
-    numbers: dict[str, int]
-
-    @classmethod
-    def of(cls, state: bytes | None, generation: int) -> Firsts:
-        """Return what the state holds of this generation.
-
-        Raises:
-            ValueError: if it was written by a release that this one does not read.
-        """
-        if state is None:
-            return cls(_FIRSTS_VERSION, generation, {})
-        found = _decode_firsts(state)
-        if found.version != _FIRSTS_VERSION:
-            raise ValueError(
-                f"state of WriteSinks: found version {found.version}, expected {_FIRSTS_VERSION}"
-            )
-        return found if found.generation == generation else cls(_FIRSTS_VERSION, generation, {})
-
-
-_FIRSTS_VERSION = 1
-_encode = msgspec.msgpack.Encoder().encode
-_decode_firsts = msgspec.msgpack.Decoder(Firsts).decode
-
-
 class WriteMutationsOnce(WriteMutations):
     """Write each bundle's mutations once, whatever is replayed.
 
@@ -137,26 +101,20 @@ class WriteMutationsOnce(WriteMutations):
     Delivery guarantees:
         As each sink's own; exactly-once for those that keep a ledger. A batch comes here only after the
         checkpoint that holds it is complete, so a replay brings the same number with the same content.
-        State is the number of the first batch of this launch, for each entity and shard: what tells a sink
-        whose ledger is behind from one that is new.
     """
 
-    FIRSTS = ReadModifyWriteStateSpec("firsts", BytesCoder())
+    # Declared, never used: a step with state is a stage of its own and keeps one shard with one subtask, in
+    # order. Using it would hang the job, because the Flink runner holds the lock of the state while it
+    # replays what waited for the checkpoint (Beam 2.62, BufferingDoFnRunner.checkpointCompleted).
+    KEYED = ReadModifyWriteStateSpec("keyed", BytesCoder())
 
-    def __init__(self, config: ClientConfig, writer: Writer) -> None:
-        super().__init__(config, writer)
-        self._generation = writer.generation
-
-    def process(self, element: tuple[bytes, bytes], firsts: Any = beam.DoFn.StateParam(FIRSTS)) -> tuple[()]:
+    def process(
+        self,
+        element: tuple[bytes, bytes],
+        keyed: Any = beam.DoFn.StateParam(KEYED),  # noqa: ARG002
+    ) -> tuple[()]:
         """Buffer a batch for each of its sinks; write when many have gathered."""
-        batch = MutationBatch.decode(element[1])
-        known = Firsts.of(firsts.read(), self._generation)
-        first = known.numbers.get(batch.entity)
-        if first is None:
-            first = known.numbers[batch.entity] = batch.sequence
-            firsts.write(_encode(known))
-        self._buffer(msgspec.structs.replace(batch, first=first))
-        return ()
+        return super().process(element)
 
 
 class WriteDeadLetters(beam.DoFn):

@@ -269,7 +269,8 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
         records: the mutations, in the order in which they must be applied.
         sequence: number of this batch among those of its entity and shard, from 1 on without a gap, out of
             checkpointed state; 0 where batches are not numbered, and then a repeated one is not recognised.
-        first: number of the first batch of its entity and shard that this launch of the job wrote.
+        generation: of the launch that made the batch, milliseconds since 1970 UTC; 0 without a number.
+        first: number of the first batch of its entity and shard that this launch made.
     """
 
     client: str
@@ -281,6 +282,7 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
     key_columns: tuple[str, ...]
     records: tuple[MutationRecord, ...]
     sequence: int = 0
+    generation: int = 0
     first: int = 0
 
 

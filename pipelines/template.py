@@ -44,7 +44,7 @@ def build(
     main = "batches"
     writer = None if bounded else _writer(config, generation)
     read = _read_bounded(pipeline, config, main) if bounded else _read_changes(pipeline, config, main)
-    transform = TransformChanges(config, numbers_batches=writer is not None)
+    transform = TransformChanges(config, None if writer is None else writer.generation)
     transformed = read[main] | "TransformChanges" >> beam.ParDo(transform).with_outputs(
         DEAD_LETTERS, main=main
     )

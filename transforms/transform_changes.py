@@ -37,6 +37,7 @@ __all__ = ["TransformChanges", "check_dofn"]
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
+_GENERATION, _FIRST = "generation:", "first:"
 _UPSERT = MutationKind.UPSERT
 _LIFECYCLE = ("start_bundle", "finish_bundle")
 
@@ -72,14 +73,15 @@ class TransformChanges(beam.DoFn):
 
     Args:
         config: the client's.
-        numbers_batches: give batches numbers, for sinks that tell them apart.
+        generation: of this launch, milliseconds since 1970 UTC; batches then get numbers, for sinks that
+            tell them apart.
     """
 
     HEAD, LOG = specs("shard")
 
-    def __init__(self, config: ClientConfig, *, numbers_batches: bool = False) -> None:
+    def __init__(self, config: ClientConfig, generation: int | None = None) -> None:
         self._config = config
-        self._numbers_batches = numbers_batches
+        self._generation = generation
         self._failed = Metrics.counter("tillstream", "events_refused")
         self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in REASONS}
 
@@ -125,8 +127,8 @@ class TransformChanges(beam.DoFn):
         else:
             letters = self._pass(batch)
         mutations = list(self._packer.flush(batch))
-        if self._numbers_batches:
-            mutations = [_numbered(each, shard.counters) for each in mutations]
+        if self._generation is not None:
+            mutations = [_numbered(each, shard.counters, self._generation) for each in mutations]
         shard.commit()
         for each in mutations:
             yield shard_key, each.encode()
@@ -192,7 +194,8 @@ class TransformChanges(beam.DoFn):
             ]
         except RecordError:
             return False
-        self._packer.extend(batch.entity, contract.columns, packed)
+        if packed:
+            self._packer.extend(batch.entity, contract.columns, packed)
         return True
 
     def _pass(self, batch: ChangeBatch) -> list[DeadLetter]:
@@ -211,9 +214,15 @@ class TransformChanges(beam.DoFn):
         return letters
 
 
-def _numbered(batch: MutationBatch, counters: dict[str, int]) -> MutationBatch:
+def _numbered(batch: MutationBatch, counters: dict[str, int], generation: int) -> MutationBatch:
+    """Give a batch the next number of its entity; names of entities hold no colon."""
+    if counters.get(_GENERATION) != generation:
+        for name in [each for each in counters if each.startswith(_FIRST)]:
+            del counters[name]
+        counters[_GENERATION] = generation
     sequence = counters[batch.entity] = counters.get(batch.entity, 0) + 1
-    return msgspec.structs.replace(batch, sequence=sequence)
+    first = counters.setdefault(_FIRST + batch.entity, sequence)
+    return msgspec.structs.replace(batch, sequence=sequence, generation=generation, first=first)
 
 
 def _checked(

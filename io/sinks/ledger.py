@@ -10,7 +10,8 @@ sink keeps one ledger entry a stream, and moves it in the same transaction as th
 A generation is one launch of a job by a person. Restarts by Flink keep it, because they go on from the
 newest checkpoint; numbers then fit. A new generation may start anywhere, so its first batch sets the number
 (`MutationBatch.first`), and what it reads again is told by place: an entry marks how far each topic-partition
-had been delivered.
+had been delivered. A job that starts from a savepoint first brings the batches that waited in it, with the
+generation that made them.
 That holds because the changes of one partition pass through one shard in the order of their offsets.
 """
 
@@ -49,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
     """Say how far one stream has come at a sink.
 
     Attributes:
-        generation: of the job that wrote last, milliseconds since 1970 UTC of its launch.
+        generation: of the launch that made the last batch, milliseconds since 1970 UTC.
         sequence: number of the last batch applied.
         shards: how many shards the job had; marks of other numbers cannot be compared.
         marks: how far each topic-partition has been delivered.
@@ -134,46 +135,63 @@ def admit(
     for batch in batches:
         stream = Stream(batch.entity, batch.shard)
         entry = entries.get(stream) or found.get(stream)
-        moved = _moved(stream, entry, batch, generation, shards)
+        _check_writer(stream, entry, generation, shards)
+        moved = _moved(stream, entry, batch, shards)
         if moved is None:
             continue
         entries[stream] = _marked(moved, batch)
-        kept = _without_repeated(batch, moved.past) if drops_repeated else batch
+        kept = batch
+        if batch.generation < moved.generation:
+            kept = _without_repeated(batch, moved.marks)
+        elif drops_repeated:
+            kept = _without_repeated(batch, moved.past)
         if kept.records:
             admitted.append(kept)
     return Admission(admitted, entries, {stream: found.get(stream) for stream in entries})
 
 
-def _moved(
-    stream: Stream, entry: Entry | None, batch: MutationBatch, generation: int, shards: int
-) -> Entry | None:
-    """Return the entry that takes this batch; None where it has it already."""
-    name, sequence = f"entity {stream.entity!r}, shard {stream.shard}", batch.sequence
-    if sequence < 1:
-        raise SinkError(f"{name}: found a batch without a number, expected exactly-once to number all")
-    if entry is not None and entry.generation > generation:
+def _check_writer(stream: Stream, entry: Entry | None, generation: int, shards: int) -> None:
+    if entry is None:
+        return
+    if entry.generation > generation:
         raise StaleWriterError(
-            f"{name}: found generation {generation}, but {entry.generation} has written already: another "
-            "job of this client took over; stop this one"
+            f"{_name(stream)}: found generation {generation}, but {entry.generation} has written already: "
+            "another job of this client took over; stop this one"
         )
-    if entry is not None and entry.shards != shards:
+    if entry.shards != shards:
         raise SinkError(
-            f"{name}: found {shards} shards, expected {entry.shards}, with which the sink was written: "
-            "set flink.shards back, or write to a new place"
+            f"{_name(stream)}: found {shards} shards, expected {entry.shards}, with which the sink was "
+            "written: set flink.shards back, or write to a new place"
         )
-    is_new = entry is None or entry.generation < generation
+
+
+def _moved(stream: Stream, entry: Entry | None, batch: MutationBatch, shards: int) -> Entry | None:
+    """Return the entry that takes this batch; None where it has it already."""
+    sequence = batch.sequence
+    if sequence < 1:
+        raise SinkError(
+            f"{_name(stream)}: found a batch without a number, expected exactly-once to number all"
+        )
+    if entry is not None and batch.generation < entry.generation:
+        # It waited in a savepoint older than what has been written since; its numbers say nothing here.
+        return entry
+    is_new = entry is None or entry.generation < batch.generation
     if entry is not None and not is_new and sequence <= entry.sequence:
         return None
     expected = batch.first if entry is None or is_new else entry.sequence + 1
     if sequence != expected:
         raise SequenceGapError(
-            f"{name}: found batch {sequence}, expected {expected}: what lies between is lost here; "
+            f"{_name(stream)}: found batch {sequence}, expected {expected}: what lies between is lost here; "
             "start the job anew from a checkpoint or offset before it"
         )
     if entry is None:
-        return Entry(generation, sequence, shards, {}, {})
+        return Entry(batch.generation, sequence, shards, {}, {})
     past = entry.marks if is_new else entry.past
-    return msgspec.structs.replace(entry, generation=generation, sequence=sequence, past=past)
+    return msgspec.structs.replace(entry, generation=batch.generation, sequence=sequence, past=past)
+
+
+def _name(stream: Stream) -> str:
+    return f"entity {stream.entity!r}, shard {stream.shard}"
 
 
 def _marked(entry: Entry, batch: MutationBatch) -> Entry:

@@ -61,7 +61,7 @@ def test_state_is_keyed_and_named(proto: Any) -> None:
         ("ReadChanges/ParDo(ReadChanges)", "offset"),
         ("TransformChanges/ParDo(TransformChanges)", "shard_head"),
         ("TransformChanges/ParDo(TransformChanges)", "shard_log"),
-        ("WriteSinks", "firsts"),
+        ("WriteSinks", "keyed"),
     }
 
 

@@ -172,7 +172,7 @@ def test_one_bad_row_changes_nothing_for_those_around_it(bad: bytes) -> None:
 
 def test_repeats_are_dropped_and_batches_numbered() -> None:
     """A batch that comes again gives no mutations, and the next one that does has the next number."""
-    stage = TransformChanges(config(contract={"id": "int64", "price": "decimal(12,2)"}), numbers_batches=True)
+    stage = TransformChanges(config(contract={"id": "int64", "price": "decimal(12,2)"}), generation=7)
     stage.setup()
     state = _state()
     first, second = (batch(record(offset, b'{"id":1,"price":"1.50"}')) for offset in (5, 6))
@@ -186,7 +186,7 @@ def test_numbers_go_on_after_a_restart() -> None:
     client = config(contract={"id": "int64", "price": "decimal(12,2)"})
     state = _state()
     for offsets, expected in (((5,), [1]), ((5, 6), [2]), ((6, 7), [3])):
-        stage = TransformChanges(client, numbers_batches=True)
+        stage = TransformChanges(client, generation=7)
         stage.setup()
         (output,) = stage.process(
             batch(*[record(each, b'{"id":1,"price":"1.50"}') for each in offsets]), *state
@@ -194,3 +194,17 @@ def test_numbers_go_on_after_a_restart() -> None:
         decoded = MutationBatch.decode(output[1])
         assert [decoded.sequence] == expected
         assert [each.offset for each in decoded.records] == [offsets[-1]]
+
+
+def test_a_new_launch_tells_its_first_number() -> None:
+    """Numbers go on over launches; each batch says which launch made it, and where that one began."""
+    client = config(contract={"id": "int64", "price": "decimal(12,2)"})
+    state = _state()
+    found = []
+    for generation, offset in ((7, 5), (7, 6), (9, 7), (9, 8)):
+        stage = TransformChanges(client, generation)
+        stage.setup()
+        (output,) = stage.process(batch(record(offset, b'{"id":1,"price":"1"}')), *state)
+        decoded = MutationBatch.decode(output[1])
+        found.append((decoded.generation, decoded.sequence, decoded.first))
+    assert found == [(7, 1, 1), (7, 2, 1), (9, 3, 3), (9, 4, 3)]
