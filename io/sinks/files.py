@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -14,7 +14,7 @@ from tillstream.configs import Entity
 from tillstream.configs import FilesSink as FilesSinkModel
 from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.files_jsonl import JsonLines, compress, suffix_of
-from tillstream.io.sinks.letters import refused, text_of
+from tillstream.io.sinks.letters import letter_line, refused
 from tillstream.io.sinks.part_files import part_name, remove_leftovers, write_part
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
@@ -88,7 +88,7 @@ class FilesSink(Sink):
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Write one file of JSON lines; raises as Sink.write does."""
         if letters:
-            content = _encode_lines([_letter_line(letter) for letter in letters])
+            content = _encode_lines([letter_line(letter) for letter in letters])
             name = part_name(letters[0].offset, content, ".jsonl")
             self._insist(lambda: write_part(self._path / _DEAD_LETTERS, name, content))
 
@@ -170,13 +170,3 @@ def _sift(
         if fitting:
             good.append(msgspec.structs.replace(batch, records=tuple(fitting)))
     return good, letters
-
-
-def _letter_line(letter: DeadLetter) -> dict[str, Any]:
-    line = msgspec.structs.asdict(letter)
-    for field in ("key", "payload"):
-        value = line[field]
-        line[field] = text_of(value)
-        if value is not None and line[field] is None:
-            line[f"{field}_base64"] = value
-    return line

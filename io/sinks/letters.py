@@ -8,9 +8,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
-__all__ = ["refused", "text_of"]
+__all__ = ["identity_of", "letter_line", "refused", "text_of"]
 
 
 def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
@@ -46,6 +48,23 @@ def text_of(value: bytes | None) -> str | None:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def letter_line(letter: DeadLetter) -> dict[str, Any]:
+    """Return a letter as a JSON object; bytes that are no text stand under `..._base64`."""
+    line = msgspec.structs.asdict(letter)
+    for field in ("key", "payload"):
+        value = line[field]
+        line[field] = text_of(value)
+        if value is not None and line[field] is None:
+            line[f"{field}_base64"] = value
+    return line
+
+
+def identity_of(letter: DeadLetter) -> tuple[Any, ...]:
+    """Return what tells a letter from others: a store keeps one of each."""
+    place = (letter.topic, letter.partition, letter.offset, letter.index)
+    return (*place, letter.step, letter.sink or "")
 
 
 def _json(columns: Sequence[str], values: Sequence[Any]) -> bytes:
