@@ -18,6 +18,7 @@ from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.cli import run, setup
 from tillstream.runners.demo.cli import demo
 from tillstream.runners.local import cli as local
+from tillstream.runners.verify.cli import verify
 
 __all__ = ["app", "main"]
 
@@ -52,6 +53,7 @@ app.command()(setup)
 app.command()(local.up)
 app.command()(local.down)
 app.command()(local.ps)
+app.command()(verify)
 
 
 def main() -> None:

@@ -70,6 +70,11 @@ class FlinkRest:
         history = self._call("GET", f"/jobs/{job_id}/exceptions")
         return str(history.get("root-exception") or "")
 
+    def task_managers(self, job_id: str, vertex_id: str) -> set[str]:
+        """Return the ids of the TaskManagers that run a vertex of a job."""
+        found = self._call("GET", f"/jobs/{job_id}/vertices/{vertex_id}/taskmanagers")["taskmanagers"]
+        return {str(each["taskmanager-id"]) for each in found}
+
     def checkpoints(self, job_id: str) -> dict[str, Any]:
         """Return the counts and the newest of a job's checkpoints."""
         return self._call("GET", f"/jobs/{job_id}/checkpoints")

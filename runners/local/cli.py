@@ -31,7 +31,7 @@ def up(
     ] = None,
     directory: _Folder = None,
 ) -> None:
-    """Start the local stack: two Postgres databases, Kafka, Connect with Debezium, and Flink.
+    """Start the local stack: two Postgres databases, Kafka, Connect with Debezium, ZooKeeper and Flink.
 
     Started twice, it starts only what does not run.
     """

@@ -21,9 +21,12 @@ from tillstream.runners.local.service import (
     package_folder,
 )
 
-__all__ = ["JobManager", "TaskManager", "flink_settings"]
+__all__ = ["JobManager", "SpareTaskManager", "TaskManager", "flink_settings"]
 
 _SLOTS = 8
+# A JobManager that was killed is followed only when its session has ended. One that merely waits for a
+# processor must keep it.
+_SESSION_MS = 6000
 _JOBMANAGER_HEAP_MB = 512
 _OK = 200
 # What Flink's own scripts pass to a Java of version 17 (conf/config.yaml, env.java.opts.all).
@@ -80,6 +83,16 @@ def flink_settings(context: Context) -> dict[str, object]:
         "jobmanager.rpc.address": LOOPBACK,
         "jobmanager.rpc.port": context.ports["jobmanager"],
         "jobmanager.bind-host": LOOPBACK,
+        # Jobs and where their newest checkpoints are outlive the JobManager
+        # (docs/decisions/0005-jobs-outlive-the-jobmanager.md).
+        "high-availability.type": "zookeeper",
+        "high-availability.zookeeper.quorum": context.address("zookeeper"),
+        "high-availability.storageDir": (data / "ha").as_uri(),
+        "high-availability.jobmanager.port": str(context.ports["jobmanager"]),
+        "high-availability.zookeeper.client.session-timeout": _SESSION_MS,
+        "high-availability.zookeeper.client.retry-wait": 500,
+        # Jobs go on while ZooKeeper is being restarted, as long as their session lasts.
+        "high-availability.zookeeper.client.tolerate-suspended-connections": True,
         "taskmanager.host": LOOPBACK,
         "taskmanager.bind-host": LOOPBACK,
         "rest.address": LOOPBACK,
@@ -115,7 +128,7 @@ class _Flink(Service):
     def prepare(self) -> None:
         """Write the configuration, one copy each, since both may start at once."""
         self.data.mkdir(exist_ok=True)
-        for name in ("checkpoints", "savepoints", "upload", "tmp"):
+        for name in ("checkpoints", "savepoints", "upload", "tmp", "ha"):
             (self.context.layout.data / "flink" / name).mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(flink_settings(self.context), sort_keys=False)
         (self.data / "config.yaml").write_text(text, encoding="utf-8")
@@ -151,6 +164,7 @@ class JobManager(_Flink):
 
     name = "jobmanager"
     listens = ("flink", "jobmanager")
+    needs = ("zookeeper",)
 
     def command(self) -> Command:
         """Return the JobManager's command."""
@@ -170,6 +184,7 @@ class TaskManager(_Flink):
     """Run the TaskManager, which starts a Python harness for each job."""
 
     name = "taskmanager"
+    needs = ("zookeeper",)
 
     def prepare(self) -> None:
         """Write the configuration, and give this start a name that no earlier one had."""
@@ -199,3 +214,10 @@ class TaskManager(_Flink):
     @property
     def _id_file(self) -> Path:
         return self.data / "resource-id"
+
+
+class SpareTaskManager(TaskManager):
+    """Run a second TaskManager, so that jobs need not wait for the first one's restart."""
+
+    name = "taskmanager2"
+    is_spare = True

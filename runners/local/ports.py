@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from tillstream.pipelines.errors import StackError, UserError
 
-__all__ = ["LOOPBACK", "PREFERRED_PORTS", "choose_ports", "is_free", "parse_ports"]
+__all__ = ["LOOPBACK", "PREFERRED_PORTS", "choose_ports", "is_free", "parse_ports", "unusual_ports"]
 
 LOOPBACK = "127.0.0.1"
 # The ports that people expect, but for Postgres, whose usual one is often taken by the machine's own.
@@ -20,6 +20,7 @@ PREFERRED_PORTS = {
     "connect": 8083,
     "flink": 8081,
     "jobmanager": 6123,
+    "zookeeper": 2181,
 }
 # Below the range from which the kernel takes ports of outgoing connections, so that a port is still free
 # at the next start.
@@ -70,11 +71,25 @@ def choose_ports(configured: Mapping[str, int], kept: Mapping[str, int]) -> dict
     chosen: dict[str, int] = {**kept, **configured}
     for name, preferred in PREFERRED_PORTS.items():
         if name not in chosen:
-            taken = set(chosen.values())
-            candidates = [preferred, *random.sample(_FALLBACK, _TRIES)]
-            free = (port for port in candidates if port not in taken and is_free(port))
-            port = next(free, None)
-            if port is None:
-                raise StackError(f"found no free port for {name}: give one with --port {name}=PORT")
-            chosen[name] = port
+            chosen[name] = _find_free(name, [preferred], set(chosen.values()))
     return chosen
+
+
+def unusual_ports() -> dict[str, int]:
+    """Return a free port for each name, none of those that another stack would ask for first.
+
+    Raises:
+        StackError: if no port is free.
+    """
+    chosen: dict[str, int] = {}
+    for name in PREFERRED_PORTS:
+        chosen[name] = _find_free(name, [], {*chosen.values(), *PREFERRED_PORTS.values()})
+    return chosen
+
+
+def _find_free(name: str, first: list[int], taken: set[int]) -> int:
+    candidates = [*first, *random.sample(_FALLBACK, _TRIES)]
+    port = next((port for port in candidates if port not in taken and is_free(port)), None)
+    if port is None:
+        raise StackError(f"found no free port for {name}: give one with --port {name}=PORT")
+    return port

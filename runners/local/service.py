@@ -66,6 +66,8 @@ class Service(ABC):
         stop_signal: what makes it end in good order.
         is_base: others talk to it until they end, so it is stopped after them.
         attempts: how often it is started if it ends at once.
+        needs: names of the parts without which it cannot serve; they are started with it.
+        is_spare: started only when it is asked for by name.
     """
 
     name: str
@@ -75,6 +77,8 @@ class Service(ABC):
     stop_signal: signal.Signals = signal.SIGTERM
     is_base: bool = False
     attempts: int = 1
+    needs: tuple[str, ...] = ()
+    is_spare: bool = False
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -15,7 +15,7 @@ from tillstream.pipelines.errors import StackError, UserError
 from tillstream.runners.local import process
 from tillstream.runners.local.addresses import Addresses
 from tillstream.runners.local.connect import Connect
-from tillstream.runners.local.flink import JobManager, TaskManager
+from tillstream.runners.local.flink import JobManager, SpareTaskManager, TaskManager
 from tillstream.runners.local.kafka import Kafka
 from tillstream.runners.local.layout import Layout
 from tillstream.runners.local.locking import exclusive
@@ -26,12 +26,24 @@ from tillstream.runners.local.starting import Starter
 from tillstream.runners.local.state import State
 from tillstream.runners.local.status import ServiceStatus, status_of
 from tillstream.runners.local.toolchain import Jars, ensure_jars, ensure_java, jars_folder
+from tillstream.runners.local.zookeeper import ZooKeeper
 
 __all__ = ["SERVICES", "LocalStack"]
 
 # In the order in which people read them.
-_CLASSES: tuple[type[Service], ...] = (Source, Warehouse, Kafka, Connect, JobManager, TaskManager)
-SERVICES = tuple(service.name for service in _CLASSES)
+_CLASSES: tuple[type[Service], ...] = (
+    Source,
+    Warehouse,
+    Kafka,
+    Connect,
+    ZooKeeper,
+    JobManager,
+    TaskManager,
+    SpareTaskManager,
+)
+# What a stack has unless it is told otherwise.
+SERVICES = tuple(service.name for service in _CLASSES if not service.is_spare)
+_ALL = tuple(service.name for service in _CLASSES)
 _MARKER = "TILLSTREAM_STACK"
 _LOCK_DEADLINE_S = 300.0
 _STOP_GRACE_S = 15.0
@@ -90,7 +102,7 @@ class LocalStack:
         """Start what does not run, and wait until all of it serves.
 
         Args:
-            services: names of the parts; by default all.
+            services: names of the parts; by default all but the spare ones. What they need comes with them.
             ports: ports that a person asked for, by name; others stay as they were or are chosen.
             progress: called with a line at each step, from several threads.
 
@@ -99,7 +111,7 @@ class LocalStack:
             StackError: if a part does not come up, with the end of its log.
             UserError: for an unknown part.
         """
-        names = _known(SERVICES if services is None else services)
+        names = _with_needs(_known(SERVICES if services is None else services))
         self.layout.create()
         with self._locked(progress):
             state = State.load(self.layout)
@@ -127,7 +139,7 @@ class LocalStack:
             return
         with self._locked(progress):
             state = State.load(self.layout)
-            self._stop(state, SERVICES)
+            self._stop(state, _ALL)
             self._sweep(state)
             if wipe:
                 for folder in (self.layout.data, self.layout.secrets, self.layout.logs):
@@ -140,7 +152,10 @@ class LocalStack:
         state = State.load(self.layout)
         if not state.ports:
             return [ServiceStatus.never_started(name) for name in SERVICES]
-        services = _services(self._context(state, _silent, is_starting=False), SERVICES)
+        # A stack of an earlier release has no port yet for a part that is new.
+        state.ports = choose_ports({}, state.ports)
+        names = [part.name for part in _CLASSES if not part.is_spare or part.name in state.processes]
+        services = _services(self._context(state, _silent, is_starting=False), names)
         with ThreadPoolExecutor(max_workers=len(services)) as pool:
             return list(pool.map(lambda part: status_of(part, state.processes.get(part.name)), services))
 
@@ -257,6 +272,11 @@ def _services(context: Context, names: Iterable[str]) -> list[Service]:
 def _known(names: Iterable[str]) -> list[str]:
     chosen = list(names)
     for name in chosen:
-        if name not in SERVICES:
-            raise UserError(f"found {name!r}, expected a part of the stack: {', '.join(SERVICES)}")
+        if name not in _ALL:
+            raise UserError(f"found {name!r}, expected a part of the stack: {', '.join(_ALL)}")
     return chosen
+
+
+def _with_needs(names: Collection[str]) -> list[str]:
+    needed = {need for part in _CLASSES if part.name in names for need in part.needs}
+    return [part.name for part in _CLASSES if part.name in {*names, *needed}]

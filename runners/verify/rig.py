@@ -1,0 +1,204 @@
+"""Set up what is verified: a local stack, captured tables, and one client's job with its sinks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import StackError, TillstreamError
+from tillstream.runners.flink.launch import launch
+from tillstream.runners.flink.rest import ENDED, FlinkRest
+from tillstream.runners.local.capture import Capture, register_debezium
+from tillstream.runners.local.ports import unusual_ports
+from tillstream.runners.local.stack import SERVICES, LocalStack
+from tillstream.runners.local.toolchain import ensure_jars
+from tillstream.runners.verify.sinks import FilesReader, PostgresReader, Reader
+from tillstream.runners.verify.workload import TABLES
+
+__all__ = ["SINKS", "Rig"]
+
+Progress = Callable[[str], None]
+
+SINKS = ("postgres", "files")
+SPARE = "taskmanager2"
+_PARTITIONS = 2
+_HARNESS = "tillstream-harness"
+
+
+class Rig:
+    """Be the place where one run is verified.
+
+    Args:
+        stack: that it runs on; need not be up.
+        client: name of the client; one run uses one.
+        sinks: kinds of the sinks.
+    """
+
+    def __init__(self, stack: LocalStack, client: str, sinks: Sequence[str]) -> None:
+        self.stack = stack
+        self.client = client
+        self.sinks = tuple(sinks)
+        self.capture = Capture(client, client, tuple(f"{client}.{table.name}" for table in TABLES))
+        self.job_id = ""
+        self._is_up = False
+
+    def up(self, progress: Progress) -> None:
+        """Start the stack and its spare TaskManager."""
+        self._is_up = True
+        self.stack.up([*SERVICES, SPARE], ports=unusual_ports(), progress=progress)
+
+    def create_tables(self, connection: psycopg.Connection[Any]) -> None:
+        """Create the source's tables."""
+        connection.execute(sql.SQL("create schema {}").format(sql.Identifier(self.client)))
+        for table in TABLES:
+            parts: list[sql.Composable] = [
+                # Definitions are constants, hence SQL.
+                sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
+                for name, kind in table.columns.items()
+            ]
+            key = sql.SQL(", ").join(map(sql.Identifier, table.key))
+            parts.append(sql.SQL("primary key ({})").format(key))
+            connection.execute(
+                sql.SQL("create table {} ({})").format(
+                    sql.Identifier(self.client, table.name), sql.SQL(", ").join(parts)
+                )
+            )
+
+    def launch(self, progress: Progress) -> None:
+        """Start the connector and the job."""
+        register_debezium(self.stack, self.client, self.client, self.capture.tables, partitions=_PARTITIONS)
+        progress(f"connector {self.capture.connector} captures {len(TABLES)} tables")
+        jars = ensure_jars(progress).flink_runner
+        self.job_id = launch(self.config(), jars, progress=progress).job_id
+        progress(f"job {self.client} runs: {self.stack.addresses.flink}/#/job/running/{self.job_id}")
+
+    def down(self) -> None:
+        """Stop the stack, with all its data."""
+        if self._is_up:
+            self.stack.down(wipe=True)
+
+    @property
+    def rest(self) -> FlinkRest:
+        """Return the cluster's REST interface."""
+        return FlinkRest(self.stack.addresses.flink)
+
+    def source(self) -> psycopg.Connection[Any]:
+        """Connect to the source, in autocommit mode."""
+        return psycopg.connect(self.stack.addresses.source.dsn(), autocommit=True)
+
+    def warehouse(self) -> psycopg.Connection[Any]:
+        """Connect to the warehouse, in autocommit mode."""
+        return psycopg.connect(self.stack.addresses.warehouse.dsn(), autocommit=True, connect_timeout=5)
+
+    def readers(self) -> list[Reader]:
+        """Return a reader for each sink."""
+        return [self._reader(kind) for kind in self.sinks]
+
+    def _reader(self, kind: str) -> Reader:
+        if kind == "files":
+            return FilesReader(self.files)
+        return PostgresReader(self.stack.addresses.warehouse, self.client)
+
+    @property
+    def files(self) -> Path:
+        """Return the folder of the files sink."""
+        return self.stack.layout.data / "verify" / self.client
+
+    def config(self) -> ClientConfig:
+        """Return the client's config."""
+        entities = {
+            table.name: {
+                "topic": topic,
+                "key": list(table.key),
+                "contract": table.contract,
+                "sinks": list(self.sinks),
+            }
+            for table, topic in zip(TABLES, self.capture.topics, strict=True)
+        }
+        return ClientConfig.model_validate(
+            {
+                "client": self.client,
+                "source": {
+                    "kafka": {"bootstrap_servers": self.stack.addresses.kafka, "discovery_interval_s": 1}
+                },
+                "entities": entities,
+                "sinks": {kind: self._sink(kind) for kind in self.sinks},
+                "flink": {"rest_url": self.stack.addresses.flink},
+            }
+        )
+
+    def _sink(self, kind: str) -> dict[str, Any]:
+        if kind == "files":
+            return {"type": "files", "path": str(self.files)}
+        warehouse = self.stack.addresses.warehouse
+        return {
+            "type": "postgres",
+            "host": warehouse.host,
+            "port": warehouse.port,
+            "database": warehouse.database,
+            "user": warehouse.user,
+            "password": f"file:{warehouse.password_file}",
+        }
+
+    def problem(self) -> str:
+        """Return why the job is over, or an empty string while it goes on or the cluster is away."""
+        try:
+            state = self.rest.job(self.job_id)["state"]
+            return f"job {self.client} is {state}: {self._cause()}" if state in ENDED else ""
+        except TillstreamError:
+            return ""
+
+    def _cause(self) -> str:
+        return self.rest.root_cause(self.job_id)[:2000]
+
+    def is_running(self) -> bool:
+        """Say whether every task of the job runs."""
+        try:
+            job = self.rest.job(self.job_id)
+        except TillstreamError:
+            return False
+        return job["state"] == "RUNNING" and all(each["status"] == "RUNNING" for each in job["vertices"])
+
+    def host(self) -> str:
+        """Return the name of the TaskManager part that runs the sinks' stage.
+
+        Raises:
+            StackError: if no TaskManager does.
+        """
+        job = self.rest.job(self.job_id)
+        # Later stages come later, and the last ones write.
+        found = self.rest.task_managers(self.job_id, job["vertices"][-1]["id"])
+        for part in ("taskmanager", SPARE):
+            if (self.stack.layout.data / part / "resource-id").read_text(encoding="ascii") in found:
+                return part
+        raise StackError(f"no TaskManager runs job {self.job_id}: found {json.dumps(sorted(found))}")
+
+    def process(self, part: str) -> psutil.Process:
+        """Return the process of a part.
+
+        Raises:
+            StackError: if it does not run.
+        """
+        pid = next((each.pid for each in self.stack.ps() if each.service == part), None)
+        if pid is None:
+            raise StackError(f"{part} does not run: see 'tillstream ps'")
+        return psutil.Process(pid)
+
+    def harnesses(self, part: str) -> list[psutil.Process]:
+        """Return the Python processes of a TaskManager."""
+        found = self.process(part).children(recursive=True)
+        return [each for each in found if any(_HARNESS in word for word in _words(each))]
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
