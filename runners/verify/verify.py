@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -138,9 +139,11 @@ class _Run:
         version = self.traffic.committed_version
         self._report.faults[kind] += 1
         self.say(f"{title}: {kind}")
-        end()
-        self._await_version(version + 1, f"a new row after {kind}")
-        seconds = time.monotonic() - began_s
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="fault") as pool:
+            ending = pool.submit(end)  # a part may come back after others have taken over
+            self._await_version(version + 1, f"a new row after {kind}")
+            seconds = time.monotonic() - began_s
+            ending.result()
         self._report.recovered(seconds)
         self.say(f"{title}: {kind}: first new row after {seconds:.1f} s")
 
