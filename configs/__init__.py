@@ -13,6 +13,7 @@ from tillstream.configs.models import (
     PostgresSink,
     SinkModel,
 )
+from tillstream.configs.remote_sinks import HttpSink, KafkaSink
 from tillstream.configs.secrets import SECRETS_DIR_VARIABLE, SecretRef
 from tillstream.configs.source import FilesSource, KafkaSource, Source, StartAt
 
@@ -28,6 +29,8 @@ __all__ = [
     "FilesSink",
     "FilesSource",
     "Flink",
+    "HttpSink",
+    "KafkaSink",
     "KafkaSource",
     "PostgresSink",
     "SecretRef",

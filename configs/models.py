@@ -18,6 +18,7 @@ from tillstream.configs.base import (
 )
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
+from tillstream.configs.remote_sinks import HttpSink, KafkaSink
 from tillstream.configs.secrets import SecretRef
 from tillstream.configs.source import KafkaSource, Source
 
@@ -98,7 +99,7 @@ class FilesSink(ConfigModel):
     )
 
 
-SinkModel = Annotated[PostgresSink | FilesSink, Field(discriminator="type")]
+SinkModel = Annotated[PostgresSink | FilesSink | KafkaSink | HttpSink, Field(discriminator="type")]
 
 
 class DeadLetters(ConfigModel):

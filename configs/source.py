@@ -21,8 +21,8 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 from tillstream.configs import forms
-from tillstream.configs.base import NO_TRUTH, ConfigModel, Number, RelativePath, at_home, context_of
-from tillstream.configs.secrets import SecretRef
+from tillstream.configs.base import NO_TRUTH, ConfigModel, Number, at_home, context_of
+from tillstream.configs.kafka import KafkaConnection
 from tillstream.pipelines.errors import ConfigError
 
 __all__ = ["FilesSource", "KafkaSource", "Source", "StartAt"]
@@ -47,7 +47,6 @@ def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
 _Pattern = Annotated[str, StringConstraints(min_length=1), AfterValidator(_absolute_pattern)]
 _Natural = Annotated[int, Field(ge=0), NO_TRUTH]
 _Topic = Annotated[str, AfterValidator(_check_topic)]
-_Servers = Annotated[str, StringConstraints(pattern=forms.SERVERS)]
 
 
 class StartAt(ConfigModel):
@@ -96,10 +95,9 @@ _Start = Annotated[
 ]
 
 
-class KafkaSource(ConfigModel):
+class KafkaSource(KafkaConnection):
     """Read Debezium's topics from a Kafka cluster."""
 
-    bootstrap_servers: _Servers = Field(description="Brokers to ask first: host:port, several with commas.")
     topics: Annotated[list[_Topic], Field(min_length=1)] | None = Field(
         default=None,
         description=(
@@ -131,34 +129,6 @@ class KafkaSource(ConfigModel):
             "Default: tillstream-<client>."
         ),
     )
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="How to talk to the brokers."
-    )
-    ssl_ca_file: RelativePath | None = Field(
-        default=None, description="Certificates to trust, PEM; relative to the config's folder."
-    )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        default=None, description="How to log in, for the SASL protocols."
-    )
-    sasl_username: str | None = Field(default=None, description="Who logs in.")
-    sasl_password: SecretRef | None = Field(default=None, description="Reference to the password.")
-
-    @model_validator(mode="after")
-    def _sasl_is_whole(self) -> Self:
-        given = [self.sasl_mechanism, self.sasl_username, self.sasl_password]
-        protocol = self.security_protocol
-        if protocol.startswith("SASL"):
-            if None in given:
-                raise ValueError(
-                    f"found security_protocol {protocol}, "
-                    "expected sasl_mechanism, sasl_username and sasl_password beside it"
-                )
-        elif given != [None, None, None]:
-            raise ValueError(
-                f"found sasl_* beside security_protocol {protocol}, expected SASL_PLAINTEXT or SASL_SSL"
-            )
-        return self
-
     def starting_at(self, now: dt.datetime) -> "KafkaSource":
         """Return the source with `latest` fixed to an instant, so that restarts agree on it."""
         if self.start != "latest":

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tillstream.io.kafka_client import connection_settings
 from tillstream.pipelines.errors import MissingToolError, UnavailableError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from tillstream.configs import KafkaSource
 
-__all__ = ["KafkaReader", "Partition", "client_settings"]
+__all__ = ["KafkaReader", "Partition"]
 
 Partition: TypeAlias = tuple[str, int]
 
@@ -42,22 +43,12 @@ _COMMIT_INTERVAL_S = 1.0
 _BUFFERED_POLLS_MAX = 4
 
 
-def client_settings(source: KafkaSource, client: str) -> dict[str, Any]:
+def _client_settings(source: KafkaSource, client: str) -> dict[str, Any]:
     """Return librdkafka's connection settings; secrets are resolved here, in the process that uses them."""
-    settings: dict[str, Any] = {
-        "bootstrap.servers": source.bootstrap_servers,
-        "client.id": f"tillstream-{client}",
-        "security.protocol": source.security_protocol,
+    return {
+        **connection_settings(source, client),
         "topic.metadata.refresh.interval.ms": source.discovery_interval_s * 1000,
     }
-    if source.ssl_ca_file is not None:
-        settings["ssl.ca.location"] = str(source.ssl_ca_file)
-    if source.sasl_mechanism is not None:
-        settings["sasl.mechanism"] = source.sasl_mechanism
-        settings["sasl.username"] = source.sasl_username
-    if source.sasl_password is not None:
-        settings["sasl.password"] = source.sasl_password.resolve(client)
-    return settings
 
 
 class KafkaReader:
@@ -89,7 +80,7 @@ class KafkaReader:
         self._poll_records_max = source.poll_records_max
         self._consumer: Consumer = Consumer(
             {
-                **client_settings(source, client),
+                **_client_settings(source, client),
                 **_FETCH,
                 "group.id": group_id,
                 "enable.auto.commit": False,

@@ -18,6 +18,7 @@ from tillstream.configs import Entity
 from tillstream.configs import PostgresSink as PostgresSinkModel
 from tillstream.io.sinks.postgres import PostgresSink
 
+from .rig_kafka import Broker
 from .rigs import RIGS
 from .sink_rigs import Rig
 
@@ -95,6 +96,16 @@ def open_sink(database: Database) -> Iterator[Callable[..., PostgresSink]]:
     yield opened
     for sink in sinks:
         sink.close()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Return a Kafka broker that is up."""
+    found = Broker(tmp_path_factory.mktemp("broker") / "stack")
+    try:
+        yield found
+    finally:
+        found.remove()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from tillstream.io.sinks import sink_class
 
 from .rig_files import FilesRig
+from .rig_kafka import KafkaRig
 from .rig_postgres import PostgresRig
 from .sink_rigs import Rig
 
@@ -38,8 +39,13 @@ def _files(form: str, compression: str = "none") -> Callable[[pytest.FixtureRequ
     return make
 
 
+def _kafka(request: pytest.FixtureRequest) -> Rig:
+    return KafkaRig(request.getfixturevalue("broker"), request.getfixturevalue("monkeypatch"))
+
+
 RIGS = {
     "postgres": Spec("postgres", _postgres),
+    "kafka": Spec("kafka", _kafka),
     "jsonl": Spec("files", _files("jsonl")),
     "jsonl.gz": Spec("files", _files("jsonl", "gzip")),
     "parquet": Spec("files", _files("parquet")),

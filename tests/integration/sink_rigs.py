@@ -41,6 +41,7 @@ def batch(
     entities: dict[str, Entity] | None = None,
     shard: int = 0,
     sequence: int = 0,
+    generation: int = 0,
     first: int = 0,
 ) -> MutationBatch:
     """Return a batch of upserts; a row as short as the key is a delete of that key."""
@@ -62,7 +63,8 @@ def batch(
         )
     key = tuple(described.key)
     return MutationBatch(
-        "acme", entity, shard, described.topic, 0, columns, key, tuple(records), sequence, first
+        *("acme", entity, shard, described.topic, 0),
+        *(columns, key, tuple(records), sequence, generation, first),
     )
 
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+import msgspec
 import pytest
 
 from tillstream.io.sinks import Sink, Writer
@@ -40,9 +41,10 @@ def opened(rig: Rig) -> Iterator[Open]:
         sink.close()
 
 
-def numbered(sequence: int, *rows: tuple[Any, ...], first: int = 1, shard: int = 0) -> MutationBatch:
-    """Return batch `sequence` of the shard; its changes' offsets are 10 times that number, and on."""
-    return batch("orders", *rows, offset=10 * sequence, sequence=sequence, first=first, shard=shard)
+def numbered(sequence: int, *rows: tuple[Any, ...], offset: int | None = None, **more: int) -> MutationBatch:
+    """Return batch `sequence` of a shard; its changes' offsets are 10 times that number, and on."""
+    place = 10 * sequence if offset is None else offset
+    return batch("orders", *rows, offset=place, sequence=sequence, **{"generation": 1, "first": 1, **more})
 
 
 def assert_shown(rig: Rig, rows: list[tuple[Any, ...]], offsets: list[int]) -> None:
@@ -77,7 +79,7 @@ def test_shards_of_all_subtasks_come_through_one_process(rig: Rig, opened: Open)
     """One call may bring streams of several entities and shards, each with numbers of its own."""
     sink = opened()
     written(sink, [numbered(1, ONE, shard=0), numbered(1, TWO, shard=3), numbered(2, THREE, shard=3)])
-    stock = batch("stock", ("a", 1, 5), shard=3, sequence=1, first=1)
+    stock = batch("stock", ("a", 1, 5), shard=3, sequence=1, generation=1, first=1)
     written(sink, [numbered(2, ONE, shard=0), stock, numbered(2, THREE, shard=3)])
     assert rig.rows("orders") == [ONE, TWO, THREE]
     assert rig.rows("stock") == [("a", 1, 5)]
@@ -112,11 +114,11 @@ def test_an_older_generation_is_turned_away(rig: Rig, opened: Open) -> None:
     old = opened(1)
     written(old, [numbered(1, ONE)])
     new = opened(2)
-    written(new, [numbered(1, ONE), numbered(2, TWO)])
+    written(new, [numbered(2, TWO, generation=2, first=2)])
     for stale in (old, opened(1)):
         with pytest.raises(StaleWriterError):
             written(stale, [numbered(2, (2, "old", "2.00"))])
-    written(new, [numbered(3, THREE)])
+    written(new, [numbered(3, THREE, generation=2, first=2)])
     assert_shown(rig, [ONE, TWO, THREE], [10, 20, 30])
 
 
@@ -136,9 +138,9 @@ def test_a_launch_from_nothing_neither_skips_nor_doubles(rig: Rig, opened: Open)
     """A new generation numbers anew and reads all again; what it had is not shown twice, the rest is."""
     written(opened(1), [numbered(1, ONE, TWO), numbered(2, (1,))])
     again = opened(2)
-    written(again, [batch("orders", ONE, offset=10, sequence=1, first=1)])
-    written(again, [batch("orders", TWO, (7,), offset=11, sequence=2, first=1)])
-    written(again, [batch("orders", (1,), THREE, offset=20, sequence=3, first=1)])
+    written(again, [numbered(1, ONE, generation=2)])
+    written(again, [numbered(2, TWO, (7,), offset=11, generation=2)])
+    written(again, [numbered(3, (1,), THREE, offset=20, generation=2)])
     assert rig.rows("orders") == [TWO, THREE]
     assert rig.log("orders") in (None, [10, 11, 20, 21])
 
@@ -146,7 +148,17 @@ def test_a_launch_from_nothing_neither_skips_nor_doubles(rig: Rig, opened: Open)
 def test_a_launch_from_an_older_savepoint_goes_on(rig: Rig, opened: Open) -> None:
     """A new generation may begin with a number that the sink has; it is applied by place, not by number."""
     written(opened(1), [numbered(1, ONE), numbered(2, TWO), numbered(3, (1,))])
-    written(opened(2), [numbered(2, TWO, first=2), numbered(3, (1,), first=2), numbered(4, THREE, first=2)])
+    again = [numbered(2, TWO), numbered(3, (1,)), numbered(4, THREE)]
+    moved = [msgspec.structs.replace(each, generation=2, first=2) for each in again]
+    written(opened(2), moved)
+    assert_shown(rig, [TWO, THREE], [10, 20, 30, 40])
+
+
+def test_batches_that_waited_in_a_savepoint_are_applied_by_place(rig: Rig, opened: Open) -> None:
+    """A new launch first brings what an older one made and did not write; what it wrote is left out."""
+    written(opened(1), [numbered(1, ONE), numbered(2, TWO)])
+    sink = opened(2)
+    written(sink, [numbered(2, TWO), numbered(3, THREE), numbered(4, (1,), generation=2, first=4)])
     assert_shown(rig, [TWO, THREE], [10, 20, 30, 40])
 
 

@@ -51,5 +51,5 @@ def test_nodes_follow_a_sinks_type() -> None:
     """A sink's type chooses its fields; without one they may be any sink's."""
     data = {"sinks": {"f": {"type": "files"}, "g": {}}}
     assert [node["title"] for node in nodes_at(("sinks", "f"), data)] == ["FilesSink"]
-    assert len(nodes_at(("sinks", "g"), data)) == 2
+    assert [node["title"] for node in nodes_at(("sinks", "g"), data)][:2] == ["PostgresSink", "FilesSink"]
     assert nodes_at(("sinks", "f", "host"), data) == []

@@ -25,7 +25,7 @@ def test_every_sink_of_the_config_is_registered() -> None:
 
 def test_an_unknown_type_lists_the_known_ones() -> None:
     """A type that nobody registered is answered with those that are there."""
-    with pytest.raises(ConfigError, match="found sink type 'ftp', expected one of files, postgres"):
+    with pytest.raises(ConfigError, match=r"found sink type 'ftp', expected one of files, .*postgres"):
         sink_class("ftp")
 
 
