@@ -110,9 +110,9 @@ def flink_settings(context: Context) -> dict[str, object]:
         # A far side that is down for an hour costs an hour, not the job.
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "500 ms",
-        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "restart-strategy.exponential-delay.max-backoff": "5 s",
         "restart-strategy.exponential-delay.backoff-multiplier": 1.5,
-        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "20 s",
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
         "heartbeat.interval": 2000,
         "heartbeat.timeout": 20000,

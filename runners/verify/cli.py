@@ -13,7 +13,7 @@ __all__ = ["verify"]
 def verify(
     *,
     sink: Annotated[
-        str, typer.Option(help="Sinks to compare, with commas: postgres, files, or all.")
+        str, typer.Option(help="Sinks to compare, with commas: postgres, kafka, files, or all.")
     ] = "all",
     faults: Annotated[
         str,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,19 @@ from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
-from tillstream.runners.verify.sinks import FilesReader, PostgresReader, Reader
+from tillstream.runners.verify.sinks import FilesReader, KafkaReader, PostgresReader, Reader
 from tillstream.runners.verify.workload import TABLES
 
-__all__ = ["SINKS", "Rig"]
+__all__ = ["SINKS", "Rig", "await_", "each"]
 
 Progress = Callable[[str], None]
 
-SINKS = ("postgres", "files")
+SINKS = ("postgres", "kafka", "files")
 SPARE = "taskmanager2"
 _PARTITIONS = 2
 _HARNESS = "tillstream-harness"
+_RUNNING_S_MAX = 90.0
+_POLL_S = 0.1
 
 
 class Rig:
@@ -52,7 +55,9 @@ class Rig:
     def up(self, progress: Progress) -> None:
         """Start the stack and its spare TaskManager."""
         self._is_up = True
-        self.stack.up([*SERVICES, SPARE], ports=unusual_ports(), progress=progress)
+        # Not the ports that people's own stacks ask for first.
+        ports = None if self.stack.layout.state_file.exists() else unusual_ports()
+        self.stack.up([*SERVICES, SPARE], ports=ports, progress=progress)
 
     def create_tables(self, connection: psycopg.Connection[Any]) -> None:
         """Create the source's tables."""
@@ -104,7 +109,14 @@ class Rig:
     def _reader(self, kind: str) -> Reader:
         if kind == "files":
             return FilesReader(self.files)
+        if kind == "kafka":
+            return KafkaReader(self.stack.addresses.kafka, self._prefix)
         return PostgresReader(self.stack.addresses.warehouse, self.client)
+
+    @property
+    def _prefix(self) -> str:
+        """Return what the Kafka sink's topics begin with."""
+        return f"{self.client}-out"
 
     @property
     def files(self) -> Path:
@@ -137,6 +149,9 @@ class Rig:
     def _sink(self, kind: str) -> dict[str, Any]:
         if kind == "files":
             return {"type": "files", "path": str(self.files)}
+        if kind == "kafka":
+            servers = self.stack.addresses.kafka
+            return {"type": "kafka", "bootstrap_servers": servers, "topic_prefix": self._prefix}
         warehouse = self.stack.addresses.warehouse
         return {
             "type": "postgres",
@@ -180,6 +195,21 @@ class Rig:
                 return part
         raise StackError(f"no TaskManager runs job {self.job_id}: found {json.dumps(sorted(found))}")
 
+    def running_host(self) -> str:
+        """Return the TaskManager that runs the job, as soon as one does.
+
+        Raises:
+            StackError: if none does in time.
+        """
+
+        def find() -> str:
+            try:
+                return self.host() if self.is_running() else ""
+            except TillstreamError:
+                return ""
+
+        return str(await_(find, "a TaskManager that runs the job", _RUNNING_S_MAX))
+
     def process(self, part: str) -> psutil.Process:
         """Return the process of a part.
 
@@ -195,6 +225,29 @@ class Rig:
         """Return the Python processes of a TaskManager."""
         found = self.process(part).children(recursive=True)
         return [each for each in found if any(_HARNESS in word for word in _words(each))]
+
+
+def await_(condition: Callable[[], Any], what: str, deadline_s: float = 60.0) -> Any:
+    """Return the condition's value as soon as it is true.
+
+    Raises:
+        StackError: if it is not in time.
+    """
+    end_s = time.monotonic() + deadline_s
+    while not (found := condition()):
+        if time.monotonic() > end_s:
+            raise StackError(f"waited {deadline_s:.0f} s for {what}: see 'tillstream ps' and the logs")
+        time.sleep(_POLL_S)
+    return found
+
+
+def each(processes: Sequence[psutil.Process], do: Callable[[psutil.Process], Any]) -> None:
+    """Do something to each process that is still there."""
+    for process in processes:
+        try:
+            do(process)
+        except psutil.NoSuchProcess:
+            continue
 
 
 def _words(process: psutil.Process) -> list[str]:

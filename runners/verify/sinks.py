@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import psycopg
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from psycopg import sql
 
 from tillstream.runners.verify.oracle import (
@@ -22,11 +23,16 @@ from tillstream.runners.verify.oracle import (
 from tillstream.runners.verify.workload import TABLES, Table
 
 if TYPE_CHECKING:
+    from confluent_kafka import Message
+
     from tillstream.runners.local.addresses import Database
 
-__all__ = ["READERS", "FilesReader", "PostgresReader", "Reader"]
+__all__ = ["FilesReader", "KafkaReader", "PostgresReader", "Reader"]
 
 _DELETE = "delete"
+_MESSAGES_MAX = 2_000
+_CONSUME_S = 0.2
+_ANSWER_S_MAX = 5.0
 
 
 class Reader(ABC):
@@ -161,9 +167,82 @@ class FilesReader(Reader):
                         self._newest = max(self._newest, change.values["version"])
 
 
+class KafkaReader(Reader):
+    """Read the topics of a sink as a reader that sees committed transactions only.
+
+    Args:
+        bootstrap: the broker.
+        prefix: of the topics.
+    """
+
+    name = "kafka"
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self._tables = {f"{prefix}.{table.name}": table for table in TABLES}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"{prefix}-reader",
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "log_level": 0,
+            }
+        )
+        self._assigned: set[tuple[str, int]] = set()
+        self._changes: list[Change] = []
+        self._newest = 0
+
+    def newest(self) -> int:
+        """Return the highest version of all messages."""
+        self._read()
+        return self._newest
+
+    def compare(self, oracle: Oracle) -> Differences:
+        """Compare all messages; those of one key are in one partition, in order."""
+        self._read()
+        return compare_log(oracle, self._changes)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._consumer.close()
+
+    def _read(self) -> None:
+        """Read what is new; nothing while the broker is away."""
+        self._assign()
+        while self._assigned and (messages := self._consumer.consume(_MESSAGES_MAX, _CONSUME_S)):
+            for message in messages:
+                if message.error() is None:
+                    self._add(message)
+
+    def _assign(self) -> None:
+        """Read also topics that the sink has made meanwhile; partitions never go."""
+        if len({topic for topic, _ in self._assigned}) == len(self._tables):
+            return
+        try:
+            known = self._consumer.list_topics(timeout=_ANSWER_S_MAX).topics
+        except KafkaException:
+            return
+        there = {
+            (name, number) for name in self._tables if name in known for number in known[name].partitions
+        }
+        new = [TopicPartition(*place, OFFSET_BEGINNING) for place in sorted(there - self._assigned)]
+        if new:
+            self._consumer.incremental_assign(new)
+            self._assigned = there
+
+    def _add(self, message: Message) -> None:
+        table = self._tables[message.topic()]
+        key = orjson.loads(message.key())
+        row = RowKey(table.name, tuple(key[name] for name in table.key))
+        value = message.value()
+        line = None if value is None else orjson.loads(value)
+        self._changes.append(
+            Change(row, None if line is None else {name: line[name] for name in table.contract})
+        )
+        if line is not None:
+            self._newest = max(self._newest, line["version"])
+
+
 def _change(table: Table, line: Mapping[str, Any]) -> Change:
     row = RowKey(table.name, tuple(line[name] for name in table.key))
     return Change(row, None if line["_op"] == _DELETE else {name: line[name] for name in table.contract})
-
-
-READERS = ("postgres", "files")

@@ -1,0 +1,154 @@
+"""Make each sink's transactions slow, or fail, for some seconds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import psutil
+from confluent_kafka import KafkaException, Producer
+from psycopg import sql
+
+from tillstream.runners.verify.rig import Rig, await_, each
+from tillstream.runners.verify.workload import TABLES
+
+__all__ = ["FAILING", "SLOW"]
+
+_TERMINATE_EVERY_S = 0.05
+_FENCE_EVERY_S = 1.0
+_ANSWER_S_MAX = 10.0
+
+# Begins at once, for some seconds; what it returns ends it.
+_Harm = Callable[[Rig, float], Callable[[], None]]
+
+
+def _lock_tables(rig: Rig, seconds: float) -> Callable[[], None]:
+    connection = rig.warehouse()
+    connection.autocommit = False
+    names = [sql.Identifier(rig.client, table.name) for table in TABLES]
+    connection.execute(sql.SQL("lock table {} in share mode").format(sql.SQL(", ").join(names)))
+
+    def let_go() -> None:
+        time.sleep(seconds)
+        connection.rollback()
+        connection.close()
+
+    return let_go
+
+
+def _pause_broker(rig: Rig, seconds: float) -> Callable[[], None]:
+    return _pause([rig.process("kafka")], seconds)
+
+
+def _pause_harnesses(rig: Rig, seconds: float) -> Callable[[], None]:
+    """Stand in for a slow disk: the processes that write stand still amid it."""
+    return _pause(await_(lambda: rig.harnesses(rig.running_host()), "a Python process of the job"), seconds)
+
+
+def _pause(asleep: Sequence[psutil.Process], seconds: float) -> Callable[[], None]:
+    each(asleep, psutil.Process.suspend)
+
+    def wake() -> None:
+        time.sleep(seconds)
+        each(asleep, psutil.Process.resume)
+
+    return wake
+
+
+_FUNCTION = """
+create or replace function {schema}.verify_refuse() returns trigger language plpgsql as $$
+begin
+    raise exception 'refused by verify' using errcode = 'serialization_failure';
+end $$
+"""
+_TRIGGER = """
+create constraint trigger verify_refuse after insert or update or delete on {table}
+deferrable initially deferred for each row execute function {schema}.verify_refuse()
+"""
+
+
+def _refuse_commits(rig: Rig, seconds: float) -> Callable[[], None]:
+    """Let each transaction do all its work, and fail at its commit."""
+    schema = sql.Identifier(rig.client)
+    with rig.warehouse() as connection, connection.transaction():
+        connection.execute(sql.SQL(_FUNCTION).format(schema=schema))
+        for table in TABLES:
+            name = sql.Identifier(rig.client, table.name)
+            connection.execute(sql.SQL(_TRIGGER).format(table=name, schema=schema))
+
+    def allow() -> None:
+        time.sleep(seconds)
+        with rig.warehouse() as connection, connection.transaction():
+            connection.execute(sql.SQL("drop function {}.verify_refuse cascade").format(schema))
+
+    return allow
+
+
+_TERMINATE = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where pid <> pg_backend_pid() and datname = current_database() and state <> 'idle'
+"""
+
+
+def _terminate_sessions(rig: Rig, seconds: float) -> Callable[[], None]:
+    """Take sessions away amid their statements, the commit among them."""
+
+    def go_on() -> None:
+        with rig.warehouse() as connection:
+            _repeat(lambda: connection.execute(_TERMINATE), seconds, _TERMINATE_EVERY_S)
+
+    return go_on
+
+
+def _fence_producers(rig: Rig, seconds: float) -> Callable[[], None]:
+    """Abort open transactions by taking their ids, as a rival writer would."""
+    from kafka import KafkaAdminClient
+
+    servers = rig.stack.addresses.kafka
+
+    def fence() -> None:
+        admin = KafkaAdminClient(bootstrap_servers=servers)
+        try:
+            found = {str(found["transactional_id"]) for found in admin.list_transactions()}
+        finally:
+            admin.close()
+        for name in sorted(name for name in found if rig.client in name):
+            settings = {"bootstrap.servers": servers, "transactional.id": name, "log_level": 0}
+            with suppress(KafkaException):
+                Producer(settings).init_transactions(_ANSWER_S_MAX)
+
+    return lambda: _repeat(fence, seconds, _FENCE_EVERY_S)
+
+
+def _block_folder(rig: Rig, seconds: float) -> Callable[[], None]:
+    """Put a file where the sink's folder is: every write fails, whoever writes."""
+    aside = rig.files.with_name(rig.files.name + ".aside")
+    rig.files.rename(aside)
+    rig.files.touch()
+
+    def put_back() -> None:
+        time.sleep(seconds)
+        rig.files.unlink()
+        aside.rename(rig.files)
+
+    return put_back
+
+
+def _repeat(work: Callable[[], object], seconds: float, every_s: float) -> None:
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        work()
+        time.sleep(every_s)
+
+
+SLOW: Mapping[str, _Harm] = {
+    "postgres": _lock_tables,
+    "kafka": _pause_broker,
+    "files": _pause_harnesses,
+}
+FAILING: Mapping[str, Sequence[_Harm]] = {
+    "postgres": (_refuse_commits, _terminate_sessions),
+    "kafka": (_fence_producers,),
+    "files": (_block_folder,),
+}
