@@ -102,6 +102,35 @@ class FlinkRest:
         self._call("PATCH", f"/jobs/{job_id}?mode=cancel")
         self.wait(job_id, ENDED, deadline_s)
 
+    def savepoint(self, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:
+        """Take a savepoint and return its path.
+
+        Args:
+            job_id: the job.
+            stop: end the job with it (stop-with-savepoint, without drain); what waits for a checkpoint is
+                then in the savepoint.
+            deadline_s: how long to wait for it, seconds.
+
+        Raises:
+            JobFailedError: if Flink cannot take it.
+            UnavailableError: if it takes longer than the deadline.
+        """
+        path = f"/jobs/{job_id}/{'stop' if stop else 'savepoints'}"
+        trigger = self._call("POST", path, json={"drain": False} if stop else {"cancel-job": False})
+        end_s = time.monotonic() + deadline_s
+        while True:
+            answer = self._call("GET", f"/jobs/{job_id}/savepoints/{trigger['request-id']}")
+            operation = answer.get("operation") or {}
+            if "location" in operation:
+                return str(operation["location"])
+            if "failure-cause" in operation:
+                raise JobFailedError(
+                    f"savepoint of job {job_id}: {str(operation['failure-cause'].get('stack-trace'))[:4000]}"
+                )
+            if time.monotonic() > end_s:
+                raise UnavailableError(f"savepoint of job {job_id}: none after {deadline_s:.0f} s")
+            time.sleep(_POLL_INTERVAL_S)
+
     def wait(self, job_id: str, states: frozenset[str], deadline_s: float) -> str:
         """Wait until a job is in one of some states, and return it.
 

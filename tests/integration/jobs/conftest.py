@@ -132,9 +132,13 @@ class Client:
         """Write one change for each of a range of keys."""
         self.produce((b'{"id":%d}' % key, change(key, amount, key)) for key in range(first, first + count))
 
-    def launch(self, **arguments: Any) -> str:
-        """Launch the job and return its id."""
-        return launch(self.config(**arguments), ensure_jars().flink_runner).job_id
+    def launch(self, *, savepoint: str | None = None, **arguments: Any) -> str:
+        """Launch the job, from a savepoint where one is given, and return its id."""
+        return launch(self.config(**arguments), ensure_jars().flink_runner, savepoint=savepoint).job_id
+
+    def savepoint(self, job_id: str) -> str:
+        """Stop a job with a savepoint and return its path."""
+        return self.rest.savepoint(job_id, stop=True)
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Return what a query of the warehouse finds; nothing while there is no such table yet."""
