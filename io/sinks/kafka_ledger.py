@@ -187,7 +187,9 @@ class LedgerTopic:
                 raise KafkaException(
                     KafkaError(KafkaError._TIMED_OUT, f"reading {self.topic} to its end")  # noqa: SLF001
                 )
-            for message in consumer.consume(_RECORDS_MAX, _WAIT_S):
+            # `consume` alone waits until it has as many as it may take.
+            first = consumer.poll(_WAIT_S)
+            for message in [] if first is None else [first, *consumer.consume(_RECORDS_MAX, 0)]:
                 error = message.error()
                 if error is None:
                     self._note(found, message)

@@ -85,7 +85,7 @@ def _committed(consumer: Consumer, ends: dict[int, int]) -> list[Message]:
     deadline_s = time.monotonic() + _WAIT_S
     while waiting:
         assert time.monotonic() < deadline_s, f"{waiting} have no end"
-        for message in consumer.consume(1000, 0.1):
+        for message in consumer.consume(1000, 0.05):
             error = message.error()
             if error is None:
                 found.append(message)
