@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -14,10 +13,10 @@ from tillstream.configs import Entity
 from tillstream.configs import FilesSink as FilesSinkModel
 from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.files_jsonl import JsonLines, compress, suffix_of
-from tillstream.io.sinks.letters import letter_line, refused
+from tillstream.io.sinks.letters import Encoder, letter_line, sift
 from tillstream.io.sinks.part_files import part_name, remove_leftovers, write_part
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError
-from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
+from tillstream.pipelines.records import DeadLetter, MutationBatch
 
 __all__ = ["FilesSink"]
 
@@ -28,12 +27,6 @@ _REFUSALS = frozenset(
     {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG}
 )
 _encode_lines = msgspec.json.Encoder().encode_lines
-
-
-class _Format(Protocol):
-    def encode(self, batches: Sequence[MutationBatch]) -> bytes: ...
-
-    def encode_one(self, batch: MutationBatch, record: MutationRecord) -> bytes: ...
 
 
 class FilesSink(Sink):
@@ -69,7 +62,7 @@ class FilesSink(Sink):
         super().__init__(name, client, model, entities, writer)
         self._path = Path(model.path)
         self._suffix = suffix_of(model)
-        self._formats: dict[str, _Format] = {}
+        self._formats: dict[str, Encoder] = {}
 
     def open(self) -> None:
         """Make the folder, and tidy what a crashed writer left; raises as Sink.open does."""
@@ -96,7 +89,7 @@ class FilesSink(Sink):
         """Let go of the encoders: no file stays open between writes."""
         self._formats = {}
 
-    def _format(self, name: str, entity: Entity) -> _Format:
+    def _format(self, name: str, entity: Entity) -> Encoder:
         if self.model.format == "jsonl":
             return JsonLines(entity)
         if entity.contract is None:
@@ -118,7 +111,7 @@ class FilesSink(Sink):
         try:
             content = encoder.encode(batches)
         except (ValueError, TypeError):
-            batches, letters = _sift(self.name, encoder, batches)
+            batches, letters = sift(self.name, encoder, batches)
             refuse(letters)
             if not batches:
                 return
@@ -151,22 +144,3 @@ class FilesSink(Sink):
 
 def _is_outage(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno not in _REFUSALS
-
-
-def _sift(
-    sink: str, encoder: _Format, batches: Sequence[MutationBatch]
-) -> tuple[list[MutationBatch], list[DeadLetter]]:
-    """Part the mutations that can be encoded from those that cannot."""
-    good: list[MutationBatch] = []
-    letters: list[DeadLetter] = []
-    for batch in batches:
-        fitting: list[MutationRecord] = []
-        for record in batch.records:
-            try:
-                encoder.encode_one(batch, record)
-                fitting.append(record)
-            except (ValueError, TypeError) as error:
-                letters.append(refused(sink, batch, record, str(error)))
-        if fitting:
-            good.append(msgspec.structs.replace(batch, records=tuple(fitting)))
-    return good, letters

@@ -6,13 +6,25 @@ import base64
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
-__all__ = ["identity_of", "letter_line", "refused", "text_of"]
+__all__ = ["Encoder", "identity_of", "letter_line", "refused", "sift", "text_of"]
+
+
+class Encoder(Protocol):
+    """Turn mutations into what a far side takes; raises ValueError or TypeError for values that it cannot."""
+
+    def encode(self, batches: Sequence[MutationBatch]) -> bytes:
+        """Return the form of all mutations, in order."""
+        ...
+
+    def encode_one(self, batch: MutationBatch, record: MutationRecord) -> bytes:
+        """Return the form of one mutation."""
+        ...
 
 
 def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
@@ -48,6 +60,25 @@ def text_of(value: bytes | None) -> str | None:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+def sift(
+    sink: str, encoder: Encoder, batches: Sequence[MutationBatch]
+) -> tuple[list[MutationBatch], list[DeadLetter]]:
+    """Part the mutations that can be encoded from those that cannot."""
+    good: list[MutationBatch] = []
+    letters: list[DeadLetter] = []
+    for batch in batches:
+        fitting: list[MutationRecord] = []
+        for record in batch.records:
+            try:
+                encoder.encode_one(batch, record)
+                fitting.append(record)
+            except (ValueError, TypeError) as error:
+                letters.append(refused(sink, batch, record, str(error)))
+        if fitting:
+            good.append(msgspec.structs.replace(batch, records=tuple(fitting)))
+    return good, letters
 
 
 def letter_line(letter: DeadLetter) -> dict[str, Any]:
