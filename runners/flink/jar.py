@@ -50,9 +50,7 @@ def pipeline_proto(
     environment = ProcessEnvironment(
         harness["command"], env=harness["env"], capabilities=python_sdk_capabilities(), artifacts=()
     )
-    pipeline = beam.Pipeline(
-        runner="PortableRunner", options=PipelineOptions(flags=[], streaming=not bounded)
-    )
+    pipeline = beam.Pipeline(runner="PortableRunner", options=PipelineOptions(flags=[], streaming=True))
     build(pipeline, config, bounded=bounded, generation=generation)
     proto = pipeline.to_runner_api(default_environment=environment)
     spread(proto, config.flink.processes)
@@ -76,7 +74,7 @@ def write_jar(
     """
     options = {
         f"beam:option:{name}:v1": _option(value)
-        for name, value in job_options(config, streaming=not bounded).items()
+        for name, value in job_options(config, bounded=bounded).items()
     }
     pipeline = json_format.MessageToDict(pipeline_proto(config, bounded=bounded, generation=generation))
     with zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as out:

@@ -34,20 +34,21 @@ def harness_environment(config: ClientConfig) -> dict[str, Any]:
     return {"command": command, "env": {} if limit is None else {MEMORY_VARIABLE: str(limit)}}
 
 
-def job_options(config: ClientConfig, *, streaming: bool) -> dict[str, Any]:
+def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:
     """Return the job's options by Beam's names; the cluster decides parallelism and restart at launch."""
     interval_ms = config.delivery.checkpoint_interval_ms
     return {
         "job_name": config.client,
         "app_name": config.client,
-        "streaming": streaming,
+        # Bounded runs too: Flink's batch mode would lose the order of a shard's batches.
+        "streaming": True,
         "max_parallelism": config.flink.max_parallelism,
         "max_bundle_size": _BUNDLE_ELEMENTS_MAX,
         # Beam spells it so.
         "max_bundle_time_mills": _BUNDLE_MS_MAX,
         "max_cache_memory_usage_mb": config.flink.state_cache_mb,
         # Flink's own setting alone would leave the runner thinking that there are no checkpoints.
-        "checkpointing_interval": interval_ms if streaming else -1,
+        "checkpointing_interval": -1 if bounded else interval_ms,
         # Without it a bundle's results wait a whole interval.
         "finish_bundle_before_checkpointing": True,
         "externalized_checkpoints_enabled": True,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import msgspec
 import pytest
 
+from tillstream.configs import ClientConfig
 from tillstream.io.sinks.ledger import decode_entry
+from tillstream.runners.flink.launch import launch
+from tillstream.runners.local.toolchain import ensure_jars
 
 from .conftest import Client, change, wait_until
 
@@ -94,3 +100,24 @@ def test_an_older_job_cannot_write_after_its_successor(client: Client, savepoint
         client.query(f"update tillstream_ledger set entry = '{text}' where shard = {row[3]} returning 1")
     job = client.launch()
     wait_until(lambda: "another job of this client took over" in client.rest.root_cause(job), "the reason")
+
+
+def test_a_bounded_job_keeps_the_order_of_each_key(client: Client, tmp_path: Path) -> None:
+    """Files on Flink: every version of every row comes out, in order, and the job ends."""
+    source = tmp_path / "changes.jsonl"
+    source.write_bytes(
+        b"".join(change(place % 100, f"{place // 100}.00", place) + b"\n" for place in range(20_000))
+    )
+    target = tmp_path / "out"
+    config = client.config(sinks={"warehouse": {"type": "files", "path": str(target)}})
+    data = config.model_dump(mode="json", by_alias=True)
+    data["source"] = {"files": {"paths": [str(source)]}}
+    # As `change` names its source.
+    data["entities"]["sales"]["topic"] = "t.public.sales"
+    launch(ClientConfig.model_validate(data), ensure_jars().flink_runner, wait=True)
+    versions: dict[int, list[int]] = {}
+    for path in sorted(target.glob("sales/*.jsonl"), key=lambda path: path.stat().st_mtime_ns):
+        for line in path.read_bytes().splitlines():
+            row = json.loads(line)
+            versions.setdefault(row["id"], []).append(int(float(row["amount"])))
+    assert versions == {key: list(range(200)) for key in range(100)}

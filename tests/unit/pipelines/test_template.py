@@ -98,10 +98,10 @@ def test_elements_are_bytes_between_stages(proto: Any) -> None:
 
 def test_checkpointing_reaches_beam() -> None:
     """The interval goes to the runner too, not only to Flink, and a bounded job has none."""
-    options = job_options(config(delivery={"checkpoint_interval_ms": 250}), streaming=True)
+    options = job_options(config(delivery={"checkpoint_interval_ms": 250}), bounded=False)
     assert options["checkpointing_interval"] == 250
     assert options["finish_bundle_before_checkpointing"] is True
-    assert job_options(config(), streaming=False)["checkpointing_interval"] == -1
+    assert job_options(config(), bounded=True)["checkpointing_interval"] == -1
 
 
 def test_the_memory_limit_reaches_the_harness() -> None:
