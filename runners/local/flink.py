@@ -114,7 +114,8 @@ def flink_settings(context: Context) -> dict[str, object]:
         "restart-strategy.exponential-delay.backoff-multiplier": 1.5,
         "restart-strategy.exponential-delay.reset-backoff-threshold": "20 s",
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
-        "heartbeat.interval": 2000,
+        # Two heartbeats that cannot be sent tell that a process is gone; one that hangs has the timeout.
+        "heartbeat.interval": 1000,
         "heartbeat.timeout": 20000,
     }
 

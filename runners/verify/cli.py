@@ -18,8 +18,8 @@ def verify(
     faults: Annotated[
         str,
         typer.Option(
-            help="Faults, with commas: taskmanager, jobmanager, harness, kafka, connect, warehouse (each "
-            "killed), zombie, slow, failing, or all."
+            help="Faults, with commas: taskmanager, jobmanager, zookeeper, harness, kafka, connect, "
+            "warehouse (each killed), zombie, slow, failing, or all."
         ),
     ] = "all",
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds of one or two faults.")] = 3,

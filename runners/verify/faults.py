@@ -25,7 +25,7 @@ def deal(kinds: Sequence[str], rounds: int, dice: random.Random) -> list[list[st
     """Return the faults of each round: one or two, each kind as often as the others, give or take one.
 
     Args:
-        kinds: of faults.
+        kinds: of faults; without any there are only rounds of traffic.
         rounds: how many there are.
         dice: decides the order.
     """
@@ -33,7 +33,7 @@ def deal(kinds: Sequence[str], rounds: int, dice: random.Random) -> list[list[st
     dealt = []
     for _ in range(rounds):
         hand = []
-        for _ in range(dice.randint(1, 2) if len(kinds) > 1 else 1):
+        for _ in range(min(len(kinds), dice.randint(1, 2))):
             if not deck:
                 deck = dice.sample(list(kinds), len(kinds))
             hand.append(deck.pop())
@@ -113,6 +113,7 @@ FAULTS: Mapping[str, Callable[[Rig, random.Random], Strike]] = {
     "harness": _kill_harness,
     "kafka": _kill("kafka"),
     "connect": _kill("connect"),
+    "zookeeper": _kill("zookeeper"),
     "warehouse": _kill("warehouse"),
     "zombie": _zombie,
     "slow": _slow,

@@ -33,6 +33,7 @@ _PARTITIONS = 2
 _HARNESS = "tillstream-harness"
 _RUNNING_S_MAX = 90.0
 _POLL_S = 0.1
+_CAUSE_CHARS = 2_000
 
 
 class Rig:
@@ -50,11 +51,9 @@ class Rig:
         self.sinks = tuple(sinks)
         self.capture = Capture(client, client, tuple(f"{client}.{table.name}" for table in TABLES))
         self.job_id = ""
-        self._is_up = False
 
     def up(self, progress: Progress) -> None:
         """Start the stack and its spare TaskManager."""
-        self._is_up = True
         # Not the ports that people's own stacks ask for first.
         ports = None if self.stack.layout.state_file.exists() else unusual_ports()
         self.stack.up([*SERVICES, SPARE], ports=ports, progress=progress)
@@ -83,11 +82,6 @@ class Rig:
         jars = ensure_jars(progress).flink_runner
         self.job_id = launch(self.config(), jars, progress=progress).job_id
         progress(f"job {self.client} runs: {self.stack.addresses.flink}/#/job/running/{self.job_id}")
-
-    def down(self) -> None:
-        """Stop the stack, with all its data."""
-        if self._is_up:
-            self.stack.down(wipe=True)
 
     @property
     def rest(self) -> FlinkRest:
@@ -166,12 +160,16 @@ class Rig:
         """Return why the job is over, or an empty string while it goes on or the cluster is away."""
         try:
             state = self.rest.job(self.job_id)["state"]
-            return f"job {self.client} is {state}: {self._cause()}" if state in ENDED else ""
         except TillstreamError:
             return ""
+        return f"job {self.client} is {state}" if state in ENDED else ""
 
-    def _cause(self) -> str:
-        return self.rest.root_cause(self.job_id)[:2000]
+    def cause(self) -> str:
+        """Return why the job failed last, if it did and the cluster says."""
+        try:
+            return self.rest.root_cause(self.job_id)[-_CAUSE_CHARS:]
+        except TillstreamError as error:
+            return str(error)
 
     def is_running(self) -> bool:
         """Say whether every task of the job runs."""

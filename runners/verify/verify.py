@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["VerifyOptions", "verify"]
 
 _QUIET_S = (1.0, 4.0)  # of traffic before each fault
-_RECOVERY_S_MAX = 180.0
-_SETTLE_S_MAX = 180.0
 _STALLED_S = 45.0  # without anything new: nothing more is coming
 _CALM_S = 3.0  # more than two checkpoints, in which a late duplicate would show
 _POLL_S = 0.1
@@ -44,12 +42,14 @@ class VerifyOptions:
         rounds: how many.
         seed: of workload and faults.
         rate_per_s: row changes a second outside of bursts.
+        patience_s: longest wait for the first new row after a fault, and for a round to settle, in seconds.
     """
 
     faults: Sequence[str]
     rounds: int
     seed: int
     rate_per_s: float
+    patience_s: float = 180.0
 
 
 def verify(options: VerifyOptions, rig: Rig, say: Callable[[str], None]) -> Report:
@@ -148,11 +148,12 @@ class _Run:
         self.say(f"{title}: {kind}: first new row after {seconds:.1f} s")
 
     def _await_version(self, version: int, what: str) -> None:
-        end_s = time.monotonic() + _RECOVERY_S_MAX
+        end_s = time.monotonic() + self.options.patience_s
         while any(reader.newest() < version for reader in self.readers):
             problem = self.rig.problem()
             if problem or time.monotonic() > end_s:
-                raise StackError(f"waited {_RECOVERY_S_MAX:.0f} s for {what}: {problem or 'nothing came'}")
+                waited = f"waited {self.options.patience_s:.0f} s for {what}"
+                raise StackError(f"{waited}: {problem or 'nothing came'}; {self.rig.cause()}")
             time.sleep(_POLL_S)
 
     def _settle(self) -> dict[str, Differences]:
@@ -165,7 +166,11 @@ class _Run:
             now_s = time.monotonic()
             if found != last:
                 changed_s = now_s
-            if now_s - changed_s > _STALLED_S or now_s - began_s > _SETTLE_S_MAX or self.rig.problem():
+            if (
+                now_s - changed_s > _STALLED_S
+                or now_s - began_s > self.options.patience_s
+                or self.rig.problem()
+            ):
                 break
         time.sleep(_CALM_S)
         return self._compare()
