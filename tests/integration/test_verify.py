@@ -26,15 +26,15 @@ _SEED = 5
 
 
 def test_a_short_run_is_exact(tmp_path: Path) -> None:
-    """Two kills, on a stack of the command's own: every sink is exact, and says so as JSON."""
-    command = [str(Path(sys.executable).with_name("tillstream")), "verify", "--rounds", "2", "--json"]
-    command += ["--faults", "taskmanager,harness", "--dir", str(tmp_path / "stack")]
+    """Three kills, on a stack of the command's own: every sink is exact, and says so as JSON."""
+    command = [str(Path(sys.executable).with_name("tillstream")), "verify", "--rounds", "3", "--json"]
+    command += ["--faults", "taskmanager,jobmanager,harness", "--dir", str(tmp_path / "stack")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads(done.stdout.splitlines()[-1])
     wrong = ("missing", "extra", "mismatched", "duplicates", "out_of_order")
     assert {kind: figures[kind] for kind in wrong} == dict.fromkeys(wrong, 0)
-    assert set(figures["faults"]) == {"taskmanager", "harness"}
+    assert set(figures["faults"]) == {"taskmanager", "jobmanager", "harness"}
     assert figures["changes"] > 1000
     assert figures["injected"] > 0
     assert figures["recovery_s_max"] > 0
