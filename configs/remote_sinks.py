@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints, field_validator
 
 from tillstream.configs import forms
-from tillstream.configs.base import NO_TRUTH, ConfigModel, Number
+from tillstream.configs.base import NO_TRUTH, ConfigModel, Number, RelativePath
 from tillstream.configs.kafka import KafkaConnection
 from tillstream.configs.secrets import SecretRef
 
@@ -57,6 +57,10 @@ class HttpSink(ConfigModel):
     auth_header: _Header = Field(default="Authorization", description="Header that carries the secret.")
     auth: SecretRef | None = Field(
         default=None, description="Reference to that header's whole value, such as 'Bearer ...'."
+    )
+    ca_file: RelativePath | None = Field(
+        default=None,
+        description="Certificates to trust, PEM; relative to the config's folder. Default: the system's.",
     )
     rows_max: Number = Field(default=1000, ge=1, le=100_000, description="Most changes of a request.")
     requests_per_s_max: Annotated[int, Field(ge=1), NO_TRUTH] | None = Field(

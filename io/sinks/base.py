@@ -158,3 +158,4 @@ def open_sink(config: ClientConfig, name: str, writer: Writer | None = None) -> 
 register("postgres", "tillstream.io.sinks.postgres:PostgresSink", "postgres")
 register("files", "tillstream.io.sinks.files:FilesSink", "files")
 register("kafka", "tillstream.io.sinks.kafka:KafkaSink", "kafka")
+register("http", "tillstream.io.sinks.http:HttpSink", "http")

@@ -18,6 +18,7 @@ from tillstream.configs import Entity
 from tillstream.configs import PostgresSink as PostgresSinkModel
 from tillstream.io.sinks.postgres import PostgresSink
 
+from .http_service import Service
 from .rig_kafka import Broker
 from .rigs import RIGS
 from .sink_rigs import Rig
@@ -106,6 +107,14 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield found
     finally:
         found.remove()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """Return an HTTP service that is up."""
+    found = Service()
+    yield found
+    found.stop()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from tillstream.io.sinks import sink_class
 
 from .rig_files import FilesRig
+from .rig_http import HttpRig
 from .rig_kafka import KafkaRig
 from .rig_postgres import PostgresRig
 from .sink_rigs import Rig
@@ -43,8 +44,13 @@ def _kafka(request: pytest.FixtureRequest) -> Rig:
     return KafkaRig(request.getfixturevalue("broker"), request.getfixturevalue("monkeypatch"))
 
 
+def _http(request: pytest.FixtureRequest) -> Rig:
+    return HttpRig(request.getfixturevalue("service"), request.getfixturevalue("monkeypatch"))
+
+
 RIGS = {
     "postgres": Spec("postgres", _postgres),
+    "http": Spec("http", _http),
     "kafka": Spec("kafka", _kafka),
     "jsonl": Spec("files", _files("jsonl")),
     "jsonl.gz": Spec("files", _files("jsonl", "gzip")),
