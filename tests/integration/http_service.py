@@ -6,11 +6,25 @@ import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
 Misbehave: TypeAlias = Callable[["Request"], None]
+
+
+class Received(NamedTuple):
+    """Hold what one request brought.
+
+    Attributes:
+        path: of its URL.
+        headers: by name.
+        rows: out of its body.
+    """
+
+    path: str
+    headers: dict[str, str]
+    rows: list[dict[str, Any]]
 
 
 class Request(BaseHTTPRequestHandler):
@@ -25,7 +39,8 @@ class Request(BaseHTTPRequestHandler):
         is_array = self.headers["Content-Type"] == "application/json"
         self.rows = orjson.loads(body) if is_array else [orjson.loads(line) for line in body.splitlines()]
         service = self.server.service
-        service.requests.append(self)
+        service.requests.append(Received(self.path, dict(self.headers), self.rows))
+        service.connections.append(self.connection)
         service.free.wait(30)
         planned = service.planned.pop(0) if service.planned else service.always
         planned(self)
@@ -49,6 +64,7 @@ class Request(BaseHTTPRequestHandler):
     def hang_up(self) -> None:
         """Close the connection as it is."""
         self.close_connection = True
+        self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
@@ -59,6 +75,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     service: Service
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Be silent where a client has gone."""
 
 
 def take(request: Request) -> None:
@@ -72,6 +91,7 @@ class Service:
 
     Attributes:
         requests: all that came.
+        connections: on which they came.
         taken: rows by the last part of the path, in order.
         keys: the idempotency keys that it has seen.
         planned: what to do with the next requests, in order.
@@ -80,7 +100,8 @@ class Service:
     """
 
     def __init__(self) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[Received] = []
+        self.connections: list[socket.socket] = []
         self.taken: dict[str, list[dict[str, Any]]] = {}
         self.keys: set[str] = set()
         self.planned: list[Misbehave] = []
@@ -110,8 +131,8 @@ class Service:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-        for request in self.requests:
+        for connection in self.connections:
             try:
-                request.connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RDWR)
             except OSError:
                 continue
