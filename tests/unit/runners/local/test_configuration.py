@@ -17,6 +17,7 @@ from tillstream.runners.local.ports import PREFERRED_PORTS
 from tillstream.runners.local.postgres import Source, Warehouse
 from tillstream.runners.local.secret_files import ensure_password
 from tillstream.runners.local.service import Context, Service, write_properties
+from tillstream.runners.local.stack import SERVICES
 from tillstream.runners.local.toolchain import Jars
 from tillstream.runners.local.zookeeper import ZooKeeper
 
@@ -84,6 +85,36 @@ def test_flink_binds_to_loopback_only(context: Context) -> None:
     hosts = {name: value for name, value in settings.items() if name.endswith(("-host", ".host", "address"))}
     assert len(hosts) == 6
     assert set(hosts.values()) == {"127.0.0.1"}
+
+
+def test_zookeeper_listens_on_loopback_and_has_no_page(context: Context) -> None:
+    """Its clients' port is the only one that it opens."""
+    properties = ZooKeeper(context).properties()
+    assert (properties["clientPortAddress"], properties["clientPort"]) == ("127.0.0.1", 2181)
+    assert properties["admin.enableServer"] == "false"
+
+
+def test_jobs_are_kept_outside_of_the_jobmanager(context: Context) -> None:
+    """A new JobManager finds the jobs where the old one left them, and TaskManagers find it at its port."""
+    settings = flink_settings(context)
+    assert settings["high-availability.zookeeper.quorum"] == "127.0.0.1:2181"
+    assert settings["high-availability.jobmanager.port"] == "6123"
+    storage = settings["high-availability.storageDir"]
+    assert storage == (context.layout.data / "flink" / "ha").as_uri()
+
+
+def test_whoever_needs_zookeeper_says_so() -> None:
+    """Starting Flink's parts by name starts what they cannot serve without."""
+    names = {part.name for part in _ALL}
+    needs = {part.name: part.needs for part in _ALL if part.needs}
+    assert needs == dict.fromkeys(("jobmanager", "taskmanager", "taskmanager2"), ("zookeeper",))
+    assert {need for needed in needs.values() for need in needed} <= names
+
+
+def test_a_spare_part_is_started_by_name_only() -> None:
+    """A stack has one TaskManager unless it is told otherwise."""
+    assert [part.name for part in _ALL if part.is_spare] == ["taskmanager2"]
+    assert set(SERVICES) == {part.name for part in _ALL} - {"taskmanager2"}
 
 
 def test_postgres_listens_on_loopback_and_no_socket(context: Context) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.local import ports
-from tillstream.runners.local.ports import LOOPBACK, PREFERRED_PORTS, choose_ports, is_free, parse_ports
+from tillstream.runners.local.ports import (
+    LOOPBACK,
+    PREFERRED_PORTS,
+    choose_ports,
+    is_free,
+    parse_ports,
+    unusual_ports,
+)
 
 
 @pytest.fixture
@@ -57,3 +64,11 @@ def test_wrong_settings_are_refused(text: str) -> None:
     """A wrong setting is repeated, with the form that was expected."""
     with pytest.raises(UserError, match=rf"--port: found '{text}', expected NAME=PORT"):
         parse_ports([text])
+
+
+def test_unusual_ports_are_in_nobody_s_way() -> None:
+    """Each is free, and none is one that a stack asks for first."""
+    found = unusual_ports()
+    assert found.keys() == PREFERRED_PORTS.keys()
+    assert len(set(found.values())) == len(found)
+    assert set(found.values()).isdisjoint(PREFERRED_PORTS.values())
