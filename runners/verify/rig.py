@@ -136,7 +136,8 @@ class Rig:
                 },
                 "entities": entities,
                 "sinks": {kind: self._sink(kind) for kind in self.sinks},
-                "flink": {"rest_url": self.stack.addresses.flink},
+                # Two writers, so that the order of each key is not a matter of course.
+                "flink": {"rest_url": self.stack.addresses.flink, "parallelism": 2},
             }
         )
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 
-from tillstream.configs import ClientConfig
 from tillstream.pipelines import template
 from tillstream.pipelines.errors import StackError
 from tillstream.runners.local.stack import LocalStack
@@ -63,7 +62,7 @@ def is_exact(stack: LocalStack) -> Iterator[Verdict]:
     rigs: list[Rig] = []
 
     def played(client: str, faults: Sequence[str]) -> bool:
-        rig = _Parallel(stack, client, ["kafka", "postgres"])
+        rig = Rig(stack, client, ["kafka", "postgres"])
         rigs.append(rig)
         options = VerifyOptions(faults, rounds=4, seed=_SEED, rate_per_s=500, patience_s=60)
         try:
@@ -75,14 +74,6 @@ def is_exact(stack: LocalStack) -> Iterator[Verdict]:
     yield played
     for rig in rigs:
         rig.rest.cancel(rig.job_id)
-
-
-class _Parallel(Rig):
-    """Run the job with two subtasks a stage."""
-
-    def config(self) -> ClientConfig:
-        config = super().config()
-        return config.model_copy(update={"flink": config.flink.model_copy(update={"parallelism": 2})})
 
 
 def test_nothing_taken_away_is_exact(is_exact: Verdict) -> None:
