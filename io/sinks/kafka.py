@@ -86,7 +86,8 @@ class KafkaSink(Sink):
 
     def open(self) -> None:
         """Connect, and create the topics; raises as Sink.open does."""
-        self._settings = connection_settings(self.model, self.client)
+        # Clients without a logger write to stderr: warnings only (syslog's 4).
+        self._settings = {**connection_settings(self.model, self.client), "log_level": 4}
         self._insist(self._prepare)
 
     def write(self, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
