@@ -24,13 +24,14 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import decode, quix, startup, tillstream_job
+from benchmarks import commands, decode, dedup, quix, startup, tillstream_job
 from benchmarks.load import Load, fill
 from benchmarks.task import Task, run_apart
+from benchmarks.tillstream_job import Shape
 from tillstream.runners.local.stack import SERVICES, LocalStack
 
 _RESULTS = Path(__file__).resolve().parent / "results"
-_PARTS = ("startup", "decode", "files", "postgres")
+_PARTS = ("startup", "decode", "dedup", "files", "postgres", "latency", "recovery")
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 _PACKAGES = ("tillstream", "apache-beam", "confluent-kafka", "orjson", "msgspec", "psycopg")
 _OURS = "tillstream"
@@ -52,15 +53,17 @@ def machine() -> dict[str, Any]:
 
 def compare(stack: LocalStack, load: Load, sink: str, parallelism: int, folder: Path) -> dict[str, Any]:
     """Run each system from the topic to one sink, one after the other."""
+
+    def ours(**changes: Any) -> Callable[[Task], dict[str, Any]]:
+        shape = Shape(parallelism=parallelism, **changes)
+        return lambda task: tillstream_job.run(stack, task, shape, version_sum=load.version_sum)
+
     systems: dict[str, Callable[[Task], dict[str, Any]]] = {
         "hand_loop": lambda task: run_apart("benchmarks.hand_loop", task),
         "quix": quix.run,
-        f"{_OURS}-one-process": lambda task: tillstream_job.run(
-            stack, task, parallelism=parallelism, processes=1, version_sum=load.version_sum
-        ),
-        _OURS: lambda task: tillstream_job.run(
-            stack, task, parallelism=parallelism, processes=2, version_sum=load.version_sum
-        ),
+        f"{_OURS}-one-process": ours(processes=1),
+        f"{_OURS}-at-least-once": ours(guarantee="at-least-once"),
+        _OURS: ours(),
     }
     return {name: _one(stack, load, system, folder, f"{sink}-{name}") for name, system in systems.items()}
 
@@ -147,6 +150,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     if "decode" in only:
         results["decode_us"] = decode.measure()
         _CONSOLE.print(results["decode_us"])
+    if "dedup" in only:
+        results["dedup"] = dedup.measure()
+        _CONSOLE.print(results["dedup"])
     stack = LocalStack.open(folder / "stack")
     try:
         if "startup" in only:
@@ -167,6 +173,10 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             show(sink, results[sink])
     finally:
         stack.down(wipe=True)
+    for part in ("latency", "recovery"):
+        if part in only:
+            results[part] = getattr(commands, part)(folder / part)
+            _CONSOLE.print(part, results[part])
     return results
 
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
-__all__ = ["run", "server_cpu_s", "shown", "tree_of"]
+__all__ = ["Shape", "run", "server_cpu_s", "shown", "tree_of"]
 
 _DEADLINE_S = 1800.0
 _LOOK_INTERVAL_S = 0.05
@@ -53,7 +54,22 @@ def server_cpu_s(stack: LocalStack) -> float:
     return _cpu_s(tree_of(stack, "warehouse"))
 
 
-def config_of(stack: LocalStack, task: Task, parallelism: int, processes: int) -> ClientConfig:
+@dataclass(frozen=True)
+class Shape:
+    """Say how the job runs.
+
+    Attributes:
+        parallelism: subtasks of each stage.
+        processes: Python processes.
+        guarantee: of the config.
+    """
+
+    parallelism: int = 1
+    processes: int = 2
+    guarantee: str = "exactly-once"
+
+
+def config_of(stack: LocalStack, task: Task, shape: Shape) -> ClientConfig:
     """Return the client whose job does the task."""
     warehouse = stack.addresses.warehouse
     sinks = {
@@ -82,16 +98,15 @@ def config_of(stack: LocalStack, task: Task, parallelism: int, processes: int) -
             "sinks": {task.sink: sinks[task.sink]},
             "flink": {
                 "rest_url": stack.addresses.flink,
-                "parallelism": parallelism,
-                "processes": processes,
+                "parallelism": shape.parallelism,
+                "processes": shape.processes,
             },
+            "delivery": {"guarantee": shape.guarantee},
         }
     )
 
 
-def run(
-    stack: LocalStack, task: Task, *, parallelism: int, processes: int, version_sum: int
-) -> dict[str, Any]:
+def run(stack: LocalStack, task: Task, shape: Shape, *, version_sum: int) -> dict[str, Any]:
     """Run the job until all is delivered, and return its figures.
 
     Events that come with the first delivery are left out of the rate, since their time is not known: the
@@ -101,7 +116,7 @@ def run(
     Raises:
         RuntimeError: if not all is delivered within the deadline.
     """
-    config = config_of(stack, task, parallelism, processes)
+    config = config_of(stack, task, shape)
     rest = FlinkRest(config.flink.rest_url)
     if task.sink == "postgres":
         # Rows of an earlier run would look like the first delivery.
