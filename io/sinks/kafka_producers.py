@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -40,7 +41,7 @@ class Sender:
     ) -> None:
         self.transactional_id = transactional_id
         self._address = settings["bootstrap.servers"]
-        self._failed: KafkaError | None = None
+        self._failures: list[KafkaError] = []
         self._open = False
         transactions: dict[str, Any] = {
             "enable.idempotence": True,
@@ -64,7 +65,8 @@ class Sender:
                 # A batch that is too large is refused whole, with all its messages.
                 "batch.size": min(1_000_000, *limits),
                 "delivery.report.only.error": True,
-                "on_delivery": self._on_delivery,
+                # Not a method of this object: a producer goes, with its threads, when nothing holds it.
+                "on_delivery": partial(_note, self._failures),
             },
             logger=_LOG,
         )
@@ -107,14 +109,14 @@ class Sender:
             KafkaException: if it refuses some, or does not answer within `timeout_s`.
         """
         deadline_s = time.monotonic() + timeout_s
-        while self._serve(self._producer.flush) > 0 and self._failed is None:
+        while self._serve(self._producer.flush) > 0 and not self._failures:
             if time.monotonic() > deadline_s:
                 raise KafkaException(
                     KafkaError(KafkaError._TIMED_OUT, "messages are not acknowledged")  # noqa: SLF001
                 )
             _LOG.warning("Kafka at %s does not answer; waiting", self._address)
-        if self._failed is not None:
-            raise KafkaException(self._failed)
+        if self._failures:
+            raise KafkaException(self._failures[0])
 
     def close(self) -> None:
         """Give up what is not committed, and disconnect."""
@@ -133,8 +135,8 @@ class Sender:
                 self._producer.produce(topic, value, key, **{k: v for k, v in more.items() if v is not None})
             except BufferError:
                 self._serve(self._producer.poll)
-                if self._failed is not None:
-                    raise KafkaException(self._failed) from None
+                if self._failures:
+                    raise KafkaException(self._failures[0]) from None
             else:
                 return
 
@@ -148,7 +150,8 @@ class Sender:
                 raise error.__cause__ from error
             raise
 
-    def _on_delivery(self, error: KafkaError | None, message: Any) -> None:
-        del message
-        if error is not None and self._failed is None:
-            self._failed = error
+
+def _note(failures: list[KafkaError], error: KafkaError | None, message: Any) -> None:
+    del message
+    if error is not None:
+        failures.append(error)
