@@ -53,12 +53,12 @@ class Load:
     version_sum: int
 
 
-def events_of(events: int) -> Iterator[tuple[int, bytes, bytes]]:
+def events_of(events: int, keys: int = KEYS) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield (order, key, value) of each event; a key's first event is a create, the others updates."""
     chance = random.Random(_SEED)  # noqa: S311  (repeatable on purpose)
     known: set[int] = set()
     for version in range(1, events + 1):
-        order = chance.randrange(KEYS)
+        order = chance.randrange(keys)
         op = b"u" if order in known else b"c"
         known.add(order)
         at_ms, lsn = 1_760_000_000_000 + version, 24_000_000_000 + version * 64
@@ -68,13 +68,13 @@ def events_of(events: int) -> Iterator[tuple[int, bytes, bytes]]:
         yield order, b'{"order_id":%d}' % order, value
 
 
-def fill(servers: str, events: int, partitions: int) -> Load:
+def fill(servers: str, events: int, partitions: int, keys: int = KEYS) -> Load:
     """Fill the topic of these figures, unless it is full already, and return what it holds.
 
     Raises:
         RuntimeError: if the topic holds another number of events, as an interrupted run leaves it.
     """
-    topic = f"bench.public.orders_{events}_{partitions}"
+    topic = f"bench.public.orders_{events}_{partitions}_{keys}"
     _create(servers, topic, partitions)
     found = _count(servers, topic, partitions)
     if found not in (0, events):
@@ -83,7 +83,7 @@ def fill(servers: str, events: int, partitions: int) -> Load:
         {"bootstrap.servers": servers, "linger.ms": 20, "queue.buffering.max.messages": 200_000}
     )
     value_bytes, last = 0, {}
-    for version, (order, key, value) in enumerate(events_of(events), start=1):
+    for version, (order, key, value) in enumerate(events_of(events, keys), start=1):
         value_bytes += len(value)
         last[order] = version
         if not found:

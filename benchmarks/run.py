@@ -1,6 +1,7 @@
 """Measure everything on one local stack of its own, print ratios, and write JSON to benchmarks/results.
 
-    python -m benchmarks.run [--events 2000000] [--partitions 4] [--parallelism 1] [--only files,postgres]
+    python -m benchmarks.run [--events 2000000] [--partitions 4] [--keys 50000] [--parallelism 1]
+        [--only files,postgres]
 
 Nothing is asserted: figures of a machine that others use too are sizes, and only their ratios within one run
 say anything.
@@ -25,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import commands, decode, dedup, quix, startup, tillstream_job
-from benchmarks.load import Load, fill
+from benchmarks.load import KEYS, Load, fill
 from benchmarks.task import Task, run_apart
 from benchmarks.tillstream_job import Shape
 from tillstream.runners.local.stack import SERVICES, LocalStack
@@ -165,7 +166,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         sinks = [sink for sink in ("files", "postgres") if sink in only]
         if sinks:
             stack.up(_SERVICES)
-            load = fill(stack.addresses.kafka, options.events, options.partitions)
+            load = fill(stack.addresses.kafka, options.events, options.partitions, options.keys)
             results["bytes_per_event"] = load.value_bytes / load.events
         for sink in sinks:
             results[sink] = compare(stack, load, sink, options.parallelism, folder)
@@ -196,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--keys", type=int, default=KEYS)
     parser.add_argument("--parallelism", type=int, default=1)
     parser.add_argument("--only", type=_chosen, default=list(_PARTS), help="some of " + ",".join(_PARTS))
     options = parser.parse_args()

@@ -129,6 +129,7 @@ def run(stack: LocalStack, task: Task, shape: Shape, *, version_sum: int) -> dic
             wait = _wait_for_table if task.sink == "postgres" else _wait_for_files
             first, last = wait(task, version_sum, lambda: rest.root_cause(job_id))
             cpu_s = _cpu_s(tree_of(stack, "taskmanager")) - before_s
+        checkpoint = _next_checkpoint(rest, job_id)
     finally:
         rest.cancel(job_id)
     seconds, timed = last[0] - first[0], task.events - first[1]
@@ -141,7 +142,21 @@ def run(stack: LocalStack, task: Task, shape: Shape, *, version_sum: int) -> dic
         "events_per_s_from_launch": task.events / (last[0] - launched_s),
         "cpu_s_per_million": cpu_s / task.events * 1e6,
         "rss_mb": peak[0],
+        # With all keys in the state, and nothing to read.
+        "checkpoint_ms": checkpoint["end_to_end_duration"],
+        "checkpoint_mb": checkpoint["state_size"] / _MIB,
     }
+
+
+def _next_checkpoint(rest: FlinkRest, job_id: str) -> dict[str, Any]:
+    """Return the second checkpoint from now on: the first may have begun before."""
+    completed = rest.checkpoints(job_id)["counts"]["completed"]
+    for _look in _looks(lambda: rest.root_cause(job_id)):
+        found = rest.checkpoints(job_id)
+        if found["counts"]["completed"] >= completed + 2:
+            break
+    newest: dict[str, Any] = found["latest"]["completed"]
+    return newest
 
 
 @contextmanager
