@@ -86,8 +86,13 @@ class KafkaSink(Sink):
 
     def open(self) -> None:
         """Connect, and create the topics; raises as Sink.open does."""
-        # Clients without a logger write to stderr: warnings only (syslog's 4).
-        self._settings = {**connection_settings(self.model, self.client), "log_level": 4}
+        self._settings = {
+            **connection_settings(self.model, self.client),
+            # A broker that was away is back in use soon after, not up to ten seconds later.
+            "reconnect.backoff.max.ms": 1000,
+            # Clients without a logger write to stderr: warnings only (syslog's 4).
+            "log_level": 4,
+        }
         self._insist(self._prepare)
 
     def write(self, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
