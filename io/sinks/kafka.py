@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
@@ -18,16 +17,14 @@ from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.kafka_groups import Group, Task
 from tillstream.io.sinks.kafka_ledger import Layout, LedgerTopic, partitions_for
 from tillstream.io.sinks.kafka_producers import TRANSACTION_S_MAX, Sender, is_fenced
-from tillstream.io.sinks.kafka_records import Message, Messages
+from tillstream.io.sinks.kafka_records import Message, Messages, letter_message
 from tillstream.io.sinks.kafka_topics import Wanted, ensure_topics, message_bytes_max, partitions_of
-from tillstream.io.sinks.letters import identity_of, letter_line
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError, StaleWriterError
 from tillstream.pipelines.records import DeadLetter, MutationBatch
 
 __all__ = ["KafkaSink"]
 
 _LOG = logging.getLogger(__name__)
-_encode = msgspec.json.Encoder().encode
 _ANSWER_S_MIN = 5
 # A writer that is fenced so often in one call has a rival that is alive.
 _FENCES_MAX = 2
@@ -108,10 +105,8 @@ class KafkaSink(Sink):
 
     def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Write one message a letter, keyed by its identity; raises as Sink.write does."""
-        messages = [
-            Message(self._letters_topic, _encode(identity_of(letter)), _encode(letter_line(letter)), None)
-            for letter in letters
-        ]
+        limit = self._limits[self._letters_topic]
+        messages = [letter_message(self._letters_topic, letter, limit) for letter in letters]
         self._insist(lambda timeout_s: self._send(messages, timeout_s))
 
     def close(self) -> None:

@@ -10,12 +10,14 @@ import msgspec
 
 from tillstream.configs import Entity
 from tillstream.io.sinks.files_jsonl import METADATA, JsonLines
-from tillstream.io.sinks.letters import refused
+from tillstream.io.sinks.letters import identity_of, letter_line, refused
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
-__all__ = ["Message", "Messages"]
+__all__ = ["Message", "Messages", "letter_message"]
 
+_encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
+_DETAIL_MAX = 500
 # What a record batch of one message adds to key and value, with some to spare.
 _FRAME_BYTES = 200
 
@@ -103,6 +105,25 @@ class Messages:
             else (record, Message(topic, key, None, _headers(batch, record)))
             for record, key, value in zip(batch.records, keys, values, strict=False)
         ]
+
+
+def letter_message(topic: str, letter: DeadLetter, limit: int) -> Message:
+    """Return the message of a dead letter; one that would be too large leaves out what makes it so.
+
+    Args:
+        topic: where dead letters go.
+        letter: to keep.
+        limit: most bytes of a message.
+    """
+    key = _encode(identity_of(letter))
+    value = _encode(letter_line(letter))
+    if len(key) + len(value) > limit - _FRAME_BYTES:
+        said = (
+            f"{letter.detail[:_DETAIL_MAX]} (left out here, too large for {topic}: key, payload, traceback)"
+        )
+        short = msgspec.structs.replace(letter, detail=said, key=None, payload=None, traceback=None)
+        value = _encode(letter_line(short))
+    return Message(topic, key, value, None)
 
 
 def _headers(batch: MutationBatch, record: MutationRecord) -> list[tuple[str, bytes]]:
