@@ -79,6 +79,9 @@ class Rig:
         """Start the connector and the job."""
         register_debezium(self.stack, self.client, self.client, self.capture.tables, partitions=_PARTITIONS)
         progress(f"connector {self.capture.connector} captures {len(TABLES)} tables")
+        if "files" in self.sinks:
+            self.kept_files.mkdir(parents=True)
+            self.files.symlink_to(self.kept_files)
         jars = ensure_jars(progress).flink_runner
         self.job_id = launch(self.config(), jars, progress=progress).job_id
         progress(f"job {self.client} runs: {self.stack.addresses.flink}/#/job/running/{self.job_id}")
@@ -102,7 +105,7 @@ class Rig:
 
     def _reader(self, kind: str) -> Reader:
         if kind == "files":
-            return FilesReader(self.files)
+            return FilesReader(self.kept_files)
         if kind == "kafka":
             return KafkaReader(self.stack.addresses.kafka, self._prefix)
         return PostgresReader(self.stack.addresses.warehouse, self.client)
@@ -114,8 +117,13 @@ class Rig:
 
     @property
     def files(self) -> Path:
-        """Return the folder of the files sink."""
-        return self.stack.layout.data / "verify" / self.client
+        """Return the path of the files sink: a link, which can be put elsewhere in one step."""
+        return self.kept_files.with_name("files")
+
+    @property
+    def kept_files(self) -> Path:
+        """Return the folder that the files sink's path leads to."""
+        return self.stack.layout.data / "verify" / self.client / "kept"
 
     def config(self) -> ClientConfig:
         """Return the client's config."""

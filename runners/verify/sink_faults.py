@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 from confluent_kafka import KafkaException, Producer
@@ -122,17 +124,21 @@ def _fence_producers(rig: Rig, seconds: float) -> Callable[[], None]:
 
 
 def _block_folder(rig: Rig, seconds: float) -> Callable[[], None]:
-    """Put a file where the sink's folder is: every write fails, whoever writes."""
-    aside = rig.files.with_name(rig.files.name + ".aside")
-    rig.files.rename(aside)
-    rig.files.touch()
+    """Let the sink's path lead to what is no folder: every write fails, whoever writes."""
+    _lead(rig.files, Path(os.devnull))
 
-    def put_back() -> None:
+    def lead_back() -> None:
         time.sleep(seconds)
-        rig.files.unlink()
-        aside.rename(rig.files)
+        _lead(rig.files, rig.kept_files)
 
-    return put_back
+    return lead_back
+
+
+def _lead(link: Path, target: Path) -> None:
+    """Let a link lead elsewhere in one step, so that no writer finds nothing there and makes a folder."""
+    new = link.with_suffix(".new")
+    new.symlink_to(target)
+    new.replace(link)
 
 
 def _repeat(work: Callable[[], object], seconds: float, every_s: float) -> None:
