@@ -16,7 +16,7 @@ from tillstream.configs import ClientConfig, Entity
 from tillstream.pipelines.errors import ConfigError, MissingToolError
 from tillstream.pipelines.records import DeadLetter, MutationBatch
 
-__all__ = ["Refuse", "Sink", "Writer", "open_sink", "register", "sink_class"]
+__all__ = ["Refuse", "Sink", "Writer", "open_sink", "register", "sink_class", "sink_types"]
 
 
 Refuse: TypeAlias = Callable[[Sequence[DeadLetter]], None]
@@ -144,6 +144,11 @@ def sink_class(kind: str) -> type[Sink]:
             f"sink type {kind!r} needs the package {error.name}: pip install 'tillstream[{extra}]'"
         ) from error
     return found
+
+
+def sink_types() -> list[str]:
+    """Return the types of sinks that are known, sorted."""
+    return sorted(_TARGETS)
 
 
 def open_sink(config: ClientConfig, name: str, writer: Writer | None = None) -> Sink:

@@ -10,6 +10,7 @@ import typer.main
 
 from tillstream.cli import app
 from tillstream.cli_reference import reference
+from tillstream.io.sinks import sink_class, sink_types
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "k8s" / "README.md"]
@@ -58,3 +59,10 @@ def test_every_reason_of_a_dead_letter_is_explained() -> None:
         if line.startswith(("| read", "| transform", "| write"))
     ]
     assert {reason for row in rows for reason in re.findall(r"`([a-z_]+)`", row)} == given
+
+
+def test_every_sink_is_in_the_table_with_its_guarantee() -> None:
+    """What a reader is promised is what the sink's class says."""
+    page = (ROOT / "docs/sinks.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([a-z]+)` \|[^|]*\| ([a-z-]+) \|", page, re.MULTILINE)
+    assert dict(rows) == {kind: sink_class(kind).guarantee for kind in sink_types()}
