@@ -9,10 +9,19 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["part_name", "remove_leftovers", "write_part"]
+__all__ = [
+    "create_only",
+    "leftovers",
+    "make_folder",
+    "part_name",
+    "remove_leftovers",
+    "sync_folder",
+    "write_part",
+    "write_synced",
+]
 
-# A temporary file lives for as long as one write to disk takes. Age alone says that its writer is gone:
-# process ids mean nothing across the containers that may share a folder.
+# A file that waits to be put in place lives for as long as one write to disk takes. Age alone says that its
+# writer may be gone: process ids mean nothing across the containers that may share a folder.
 _LEFTOVER_AGE_S = 3600
 _TEMPORARY = ".{}.tmp"
 
@@ -34,42 +43,91 @@ def write_part(folder: Path, name: str, content: bytes) -> None:
     Raises:
         OSError: as the file system raises it; nothing is left behind then.
     """
-    _make(folder)
+    make_folder(folder)
     temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
+    write_synced(temporary, content)
     try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
         temporary.replace(folder / name)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
-    _sync(folder)
+    sync_folder(folder)
+
+
+def create_only(folder: Path, name: str, content: bytes) -> bool:
+    """Write a file as `write_part` does, unless one of that name is there; return whether it was not.
+
+    Of several processes that call it at once with one name, one is told True. After True, and after False,
+    the file that is there is on disk. Needs a file system with hard links.
+
+    Raises:
+        OSError: as the file system raises it; the file may be in place then, or not.
+    """
+    make_folder(folder)
+    temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
+    write_synced(temporary, content)
+    try:
+        (folder / name).hardlink_to(temporary)
+        created = True
+    except FileExistsError:
+        created = False
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    sync_folder(folder)
+    return created
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file and wait until its content is on disk; its name may not be, see `sync_folder`.
+
+    Raises:
+        OSError: as the file system raises it; nothing is left behind then.
+    """
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        raise
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def leftovers(folder: Path, pattern: str) -> list[Path]:
+    """Return files of a pattern that were written more than an hour ago."""
+    oldest_s = time.time() - _LEFTOVER_AGE_S
+    found = []
+    for path in folder.glob(pattern):
+        # Another writer may be tidying too.
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < oldest_s:
+                found.append(path)
+    return found
 
 
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a crashed writer left more than an hour ago."""
-    oldest_s = time.time() - _LEFTOVER_AGE_S
-    for path in folder.glob(_TEMPORARY.format("*")):
-        # Another writer may be tidying too.
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < oldest_s:
-                path.unlink()
+    for path in leftovers(folder, _TEMPORARY.format("*")):
+        path.unlink(missing_ok=True)
 
 
-def _make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder and those above it, so that a crash of the machine does not take them away again."""
     if folder.is_dir():
         return
     if not folder.parent.is_dir():
-        _make(folder.parent)
+        make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

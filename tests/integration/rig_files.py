@@ -15,6 +15,7 @@ import pytest
 
 from tillstream.configs import FilesSink
 from tillstream.io.sinks import Sink, Writer, sink_class
+from tillstream.io.sinks.files_store import committed_files
 
 from .sink_rigs import ENTITIES, Rig, replayed
 
@@ -77,8 +78,21 @@ class FilesRig(Rig):
         self.bring_back()
         self._free.set()
 
+    def die_before_commit(self) -> None:
+        """Let the disk fail when the data file is there, and its entry not yet."""
+        link = Path.hardlink_to
+
+        def fail(path: Path, target: Path) -> None:
+            self._monkeypatch.setattr(Path, "hardlink_to", link)
+            raise OSError(errno.EIO, f"Input/output error: {path} to {target}")
+
+        self._monkeypatch.setattr(Path, "hardlink_to", fail)
+
     def _lines(self, folder: str) -> list[dict[str, Any]]:
+        # Dead letters have no log.
         paths = sorted((self._folder / folder).glob("part-*"))
+        listed = committed_files(self._folder, folder)
+        assert listed in ([], paths)
         return [line for path in paths for line in _lines(path)]
 
 

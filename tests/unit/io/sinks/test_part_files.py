@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tillstream.io.sinks.part_files import part_name, remove_leftovers, write_part
+from tillstream.io.sinks.part_files import create_only, part_name, remove_leftovers, write_part
 
 
 def test_a_name_is_made_of_what_the_file_holds() -> None:
@@ -60,3 +60,10 @@ def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
     remove_leftovers(tmp_path)
     remove_leftovers(tmp_path / "missing")
     assert sorted(tmp_path.iterdir()) == sorted([young, part])
+
+
+def test_a_name_is_made_once(tmp_path: Path) -> None:
+    """The first file of a name stays, whole; the second is told, and leaves nothing behind."""
+    assert create_only(tmp_path / "a", "one", b"first")
+    assert not create_only(tmp_path / "a", "one", b"second")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == {"one": b"first"}

@@ -1,0 +1,67 @@
+"""Make data files of mutations, whatever their format is and wherever they go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tillstream.configs import Entity, FilesSink
+from tillstream.io.sinks.base import Refuse
+from tillstream.io.sinks.files_jsonl import JsonLines, compress, suffix_of
+from tillstream.io.sinks.letters import Encoder, sift
+from tillstream.pipelines.errors import SinkError
+from tillstream.pipelines.records import MutationBatch
+
+__all__ = ["Parts"]
+
+
+class Parts:
+    """Encode each entity's mutations in a sink's format.
+
+    Args:
+        sink: its name in the client's config.
+        model: its part of the client's config.
+        entities: those whose rows it takes, by name.
+
+    Raises:
+        SinkError: if an entity has no contract, and the format needs one.
+    """
+
+    def __init__(self, sink: str, model: FilesSink, entities: Mapping[str, Entity]) -> None:
+        self._sink = sink
+        self._model = model
+        self._encoders = {name: self._encoder(name, entity) for name, entity in entities.items()}
+        self.suffix = suffix_of(model)
+
+    def encode(
+        self, entity: str, batches: Sequence[MutationBatch], refuse: Refuse
+    ) -> tuple[Sequence[MutationBatch], bytes]:
+        """Return the batches without the rows that cannot be encoded, and their content, not compressed.
+
+        Args:
+            entity: of all batches.
+            batches: at least one row.
+            refuse: called with the rows that cannot be encoded.
+        """
+        encoder = self._encoders[entity]
+        try:
+            return batches, encoder.encode(batches)
+        except (ValueError, TypeError):
+            good, letters = sift(self._sink, encoder, batches)
+            refuse(letters)
+            return good, encoder.encode(good) if good else b""
+
+    def packed(self, content: bytes) -> bytes:
+        """Compress the content as the config says, where the format does not by itself."""
+        return compress(content, self._model.compression) if self._model.format == "jsonl" else content
+
+    def _encoder(self, name: str, entity: Entity) -> Encoder:
+        if self._model.format == "jsonl":
+            return JsonLines(entity)
+        if entity.contract is None:
+            raise SinkError(
+                f"sink {self._sink}, entity {name!r}: found no contract, expected one: "
+                "Parquet needs the columns' types"
+            )
+        from tillstream.io.sinks.files_parquet import Parquet
+
+        return Parquet(entity)
