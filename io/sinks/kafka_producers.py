@@ -109,12 +109,12 @@ class Sender:
             KafkaException: if it refuses some, or does not answer within `timeout_s`.
         """
         deadline_s = time.monotonic() + timeout_s
-        while self._serve(self._producer.flush) > 0 and not self._failures:
+        while (waiting := self._serve(self._producer.flush)) > 0 and not self._failures:
             if time.monotonic() > deadline_s:
                 raise KafkaException(
                     KafkaError(KafkaError._TIMED_OUT, "messages are not acknowledged")  # noqa: SLF001
                 )
-            _LOG.warning("Kafka at %s does not answer; waiting", self._address)
+            _LOG.warning("Kafka at %s has %d messages to acknowledge; waiting", self._address, waiting)
         if self._failures:
             raise KafkaException(self._failures[0])
 
