@@ -111,6 +111,10 @@ Encode: TypeAlias = Callable[[Sequence[MutationBatch]], Part | None]
 class Store(Protocol):
     """Keep one entity's files and its log; every method may be called again after it failed."""
 
+    def prepare(self) -> None:
+        """Make the places that the others need: these must not, see `CommitLog.open`."""
+        ...
+
     def create_only(self, name: str, content: bytes) -> bool:
         """Put an entry in place, unless one of that name is there; return whether it was not."""
         ...
@@ -171,9 +175,13 @@ class CommitLog:
     def open(self) -> None:
         """Read the newest checkpoint and what follows it, finish what a crashed writer began, and tidy.
 
+        Only here may the store make a place for the log: one that vanishes later may come back, as network
+        folders do, and what went elsewhere meanwhile would be lost.
+
         Raises:
             SinkError: if the log is damaged, or of a version that this release does not read.
         """
+        self._store.prepare()
         left = self._store.leftovers()
         last = self._store.last()
         self._number, self._ledger = last - last % CHECKPOINT_EVERY, {}

@@ -40,6 +40,11 @@ class FolderStore:
         self._staged = folder / _STAGED
         self._suffix = suffix
 
+    def prepare(self) -> None:
+        """Make the folders."""
+        make_folder(self._log)
+        make_folder(self._staged)
+
     def create_only(self, name: str, content: bytes) -> bool:
         """Link a whole file to its name, unless that is taken."""
         return create_only(self._log, name, content)
@@ -53,13 +58,10 @@ class FolderStore:
 
     def last(self) -> int:
         """Return the highest number of all names."""
-        if not self._log.is_dir():
-            return 0
         return max((number_of(path.name) for path in self._log.iterdir()), default=0)
 
     def stage(self, content: bytes) -> str:
         """Write a file into `_staged/`, under a name that no other attempt has."""
-        make_folder(self._staged)
         token = f"{secrets.token_hex(8)}{self._suffix}"
         write_synced(self._staged / token, content)
         sync_folder(self._staged)

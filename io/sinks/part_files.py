@@ -59,12 +59,11 @@ def create_only(folder: Path, name: str, content: bytes) -> bool:
     """Write a file as `write_part` does, unless one of that name is there; return whether it was not.
 
     Of several processes that call it at once with one name, one is told True. After True, and after False,
-    the file that is there is on disk. Needs a file system with hard links.
+    the file that is there is on disk. Needs a file system with hard links. The folder must be there.
 
     Raises:
         OSError: as the file system raises it; the file may be in place then, or not.
     """
-    make_folder(folder)
     temporary = folder / _TEMPORARY.format(secrets.token_hex(8))
     write_synced(temporary, content)
     try:

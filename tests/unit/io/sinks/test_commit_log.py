@@ -59,6 +59,10 @@ class MemoryStore:
         self.far = far
         self.step = step
 
+    def prepare(self) -> None:
+        """Need nothing."""
+        self.step()
+
     def create_only(self, name: str, content: bytes) -> bool:
         """Create, unless it is there."""
         self.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from tillstream.configs import FilesSink as FilesSinkModel
 from tillstream.io.sinks import Writer
 from tillstream.io.sinks.files import FilesSink
 from tillstream.io.sinks.files_store import FolderStore, committed_files
+from tillstream.pipelines.errors import SinkUnavailableError
 from tillstream.pipelines.records import MutationBatch
 
 from .builders import batch, entity, upsert, written
@@ -190,6 +192,22 @@ def test_old_leftovers_go_and_young_ones_stay(tmp_path: Path) -> None:
     assert FolderStore(tmp_path / "things", ".jsonl").last() == 2
     written(sink, [numbered(2)])
     assert offsets(shown(tmp_path)) == [1, 2]
+
+
+def test_a_folder_that_vanished_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network folder goes and comes back: what is written meanwhile must not land in its stead."""
+    sink = opened(tmp_path / "out")
+    written(sink, [numbered(1)])
+    (tmp_path / "out").rename(tmp_path / "gone")
+    (tmp_path / "out" / "things").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr("tillstream.io.sinks.files._RETRY_S_MAX", 0)
+        with pytest.raises(SinkUnavailableError):
+            written(sink, [numbered(2)])
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "gone").rename(tmp_path / "out")
+    written(sink, [numbered(2)])
+    assert offsets(shown(tmp_path / "out")) == [1, 2]
 
 
 def test_files_that_were_taken_away_are_not_missed(tmp_path: Path) -> None:

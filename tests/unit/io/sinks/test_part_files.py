@@ -64,6 +64,6 @@ def test_only_old_leftovers_are_removed(tmp_path: Path) -> None:
 
 def test_a_name_is_made_once(tmp_path: Path) -> None:
     """The first file of a name stays, whole; the second is told, and leaves nothing behind."""
-    assert create_only(tmp_path / "a", "one", b"first")
-    assert not create_only(tmp_path / "a", "one", b"second")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == {"one": b"first"}
+    assert create_only(tmp_path, "one", b"first")
+    assert not create_only(tmp_path, "one", b"second")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"one": b"first"}
