@@ -23,7 +23,7 @@ class Report:
         faults: how often each kind happened.
         changes: that the source committed.
         injected: records that were written to the broker once more.
-        recovery_s_max: longest time from a fault to the first row that was committed after it; None without.
+        recovery_s: longest time from a fault to the first row that was committed after it, by kind.
         differences: of the last comparison, by sink.
     """
 
@@ -33,7 +33,7 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     changes: int = 0
     injected: int = 0
-    recovery_s_max: float | None = None
+    recovery_s: dict[str, float] = field(default_factory=dict)
     differences: Mapping[str, Differences] = field(default_factory=dict)
 
     @property
@@ -43,9 +43,9 @@ class Report:
             each.is_exact for each in self.differences.values()
         )
 
-    def recovered(self, seconds: float) -> None:
+    def recovered(self, kind: str, seconds: float) -> None:
         """Take the time that one fault cost."""
-        self.recovery_s_max = max(self.recovery_s_max or 0.0, seconds)
+        self.recovery_s[kind] = max(self.recovery_s.get(kind, 0.0), round(seconds, 1))
 
     def verdict(self) -> str:
         """Return one line for a person."""
@@ -59,14 +59,14 @@ class Report:
 
     def json_line(self) -> str:
         """Return the figures as one JSON object."""
-        recovery_s = None if self.recovery_s_max is None else round(self.recovery_s_max, 1)
         return json.dumps(
             {
                 **self._totals(),
                 "exact": self.is_exact,
                 "faults": dict(sorted(self.faults.items())),
                 "seed": self.seed,
-                "recovery_s_max": recovery_s,
+                "recovery_s_max": max(self.recovery_s.values(), default=None),
+                "recovery_s": dict(sorted(self.recovery_s.items())),
                 "rounds": self.rounds,
                 "sinks": list(self.sinks),
                 "changes": self.changes,

@@ -144,7 +144,7 @@ class _Run:
             self._await_version(version + 1, f"a new row after {kind}")
             seconds = time.monotonic() - began_s
             ending.result()
-        self._report.recovered(seconds)
+        self._report.recovered(kind, seconds)
         self.say(f"{title}: {kind}: first new row after {seconds:.1f} s")
 
     def _await_version(self, version: int, what: str) -> None:

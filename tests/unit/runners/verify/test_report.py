@@ -12,8 +12,9 @@ def test_the_figures_are_those_of_all_sinks() -> None:
     """Counts are summed over the sinks, and the slowest recovery counts."""
     report = Report(7, ("postgres", "files"), rounds=2)
     report.faults.update(["kafka", "kafka", "zombie"])
-    report.recovered(2.04)
-    report.recovered(1.0)
+    report.recovered("kafka", 2.04)
+    report.recovered("kafka", 1.0)
+    report.recovered("zombie", 1.5)
     report.differences = {"postgres": Differences(missing=1), "files": Differences(missing=2, duplicates=3)}
     found = json.loads(report.json_line())
     assert {
@@ -25,6 +26,7 @@ def test_the_figures_are_those_of_all_sinks() -> None:
     }.items() <= found.items()
     assert found["faults"] == {"kafka": 2, "zombie": 1}
     assert (found["seed"], found["rounds"], found["recovery_s_max"]) == (7, 2, 2.0)
+    assert found["recovery_s"] == {"kafka": 2.0, "zombie": 1.5}
     assert not found["exact"]
     assert report.verdict().startswith("verdict: NOT EXACT: missing 3")
 
