@@ -9,7 +9,7 @@ from setuptools import find_packages, setup
 BEAM = "apache-beam==2.62.0"
 KAFKA = ["confluent-kafka>=2.6,<3", "kafka-python>=3.0,<3.1"]
 POSTGRES = ["psycopg[binary]>=3.2,<4"]
-FILES = ["fastavro>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
+FILES = ["fastavro[zstandard]>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
 HTTP = ["urllib3>=2.2,<3"]
 GCS = ["google-cloud-storage>=2.18,<4"]
 FLINK = ["apache-flink-libraries==1.19.3"]

@@ -123,7 +123,7 @@ def _check_entity_sinks(path: Path, entity: Mapping[str, Any], sinks: Mapping[st
             yield _unknown_sink(at, name, sinks)
         elif needing is None:
             sink = _mapping(sinks[name])
-            if sink.get("type") == "postgres" or sink.get("format") == "parquet":
+            if sink.get("type") == "postgres" or sink.get("format") in ("parquet", "avro"):
                 needing = name
         seen.add(name)
     if needing is not None and entity.get("contract") is None:

@@ -93,9 +93,10 @@ class FilesSink(ConfigModel):
 
     type: Literal["files"] = Field(description="Kind of sink.")
     path: RelativePath = Field(description="Folder of the files, relative to the config's folder.")
-    format: Literal["jsonl", "parquet"] = Field(default="jsonl", description="Form of the files.")
+    format: Literal["jsonl", "parquet", "avro"] = Field(default="jsonl", description="Form of the files.")
     compression: Literal["none", "gzip", "zstd"] = Field(
-        default="none", description="Compression of JSON lines; Parquet compresses by itself."
+        default="none",
+        description="Compression of JSON lines, and of Avro's blocks; Parquet compresses by itself.",
     )
 
 

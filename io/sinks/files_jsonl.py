@@ -77,7 +77,7 @@ def _line_type(columns: tuple[str, ...]) -> type[msgspec.Struct]:
 
 def suffix_of(model: FilesSink) -> str:
     """Return the ending of the names of a sink's files."""
-    return ".parquet" if model.format == "parquet" else f".jsonl{_SUFFIXES[model.compression]}"
+    return f".jsonl{_SUFFIXES[model.compression]}" if model.format == "jsonl" else f".{model.format}"
 
 
 def compress(content: bytes, compression: str) -> bytes:

@@ -60,8 +60,12 @@ class Parts:
         if entity.contract is None:
             raise SinkError(
                 f"sink {self._sink}, entity {name!r}: found no contract, expected one: "
-                "Parquet needs the columns' types"
+                f"{self._model.format} needs the columns' types"
             )
+        if self._model.format == "avro":
+            from tillstream.io.sinks.files_avro import Avro
+
+            return Avro(entity, name, self._model.compression)
         from tillstream.io.sinks.files_parquet import Parquet
 
         return Parquet(entity)

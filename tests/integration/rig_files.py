@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import orjson
 import pyarrow.parquet as pq
 import pytest
@@ -103,6 +104,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if path.suffix == ".parquet":
         table: list[dict[str, Any]] = pq.read_table(path).to_pylist()
         return table
+    if path.suffix == ".avro":
+        with path.open("rb") as file:
+            return [line for line in fastavro.reader(file) if isinstance(line, dict)]
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)

@@ -55,5 +55,6 @@ RIGS = {
     "jsonl": Spec("files", _files("jsonl")),
     "jsonl.gz": Spec("files", _files("jsonl", "gzip")),
     "parquet": Spec("files", _files("parquet")),
+    "avro": Spec("files", _files("avro", "zstd")),
 }
 EXACTLY_ONCE = [name for name, spec in RIGS.items() if sink_class(spec.kind).guarantee == "exactly-once"]

@@ -204,7 +204,8 @@ def test_a_contract_is_needed_by_some_sinks(load_text: Load) -> None:
     )
     assert problems_of(load_text, bare) == [needed]
     head = bare[: bare.index("    type: postgres")]
-    assert problems_of(load_text, head + "    {type: files, path: x, format: parquet}\n") == [needed]
+    for form in ("parquet", "avro"):
+        assert problems_of(load_text, head + f"    {{type: files, path: x, format: {form}}}\n") == [needed]
     assert load_text(head + "    {type: files, path: x}\n").entities["orders"].columns() == ()
 
 

@@ -53,7 +53,7 @@ def test_all_changes_are_kept_in_order(tmp_path: Path) -> None:
     assert len(parts(tmp_path / "others")) == 1
 
 
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+@pytest.mark.parametrize("form", ["jsonl", "parquet", "avro"])
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_the_same_batches_give_the_same_file(tmp_path: Path, form: str, compression: str) -> None:
     """Writing again, also by another sink, changes neither names nor contents; other changes come beside."""
@@ -112,10 +112,11 @@ def test_a_call_of_bad_rows_alone_writes_no_file(tmp_path: Path) -> None:
     assert parts(tmp_path / "things") == []
 
 
-def test_parquet_needs_a_contract(tmp_path: Path) -> None:
-    """Without types there is no Parquet: said when the sink opens."""
-    with pytest.raises(SinkError, match="entity 'things': found no contract"):
-        opened(tmp_path, entity(), format="parquet")
+@pytest.mark.parametrize("form", ["parquet", "avro"])
+def test_typed_formats_need_a_contract(tmp_path: Path, form: str) -> None:
+    """Without types there is neither Parquet nor Avro: said when the sink opens."""
+    with pytest.raises(SinkError, match=f"entity 'things': found no contract, expected one: {form} needs"):
+        opened(tmp_path, entity(), format=form)
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
