@@ -130,6 +130,10 @@ class _Pieces:
     def flush(self) -> None:
         """Have nothing to do."""
 
+    def seekable(self) -> bool:
+        """Say that the file is new."""
+        return False
+
 
 def _type_of(column: Column) -> Any:
     if column.kind != "decimal":
