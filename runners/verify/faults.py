@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 import psutil
 
 from tillstream.runners.verify.rig import Rig, await_, each
-from tillstream.runners.verify.sink_faults import FAILING, SLOW
+from tillstream.runners.verify.sink_faults import FAILING, SLOW, Harm
 
 __all__ = ["FAULTS", "Strike", "deal", "strike"]
 
 _PAUSE_S_MAX = 2.0
-_HARM_S = (2.0, 6.0)
+_HARM_S = (1.5, 4.0)  # of each sink
 _TAKE_OVER_S = 90.0
 
 # A fault that has happened but is not over: called to end it.
@@ -94,13 +94,25 @@ def _zombie(rig: Rig, _: random.Random) -> Strike:
 
 
 def _slow(rig: Rig, dice: random.Random) -> Strike:
-    """Let one sink's transactions take long."""
-    return SLOW[dice.choice(rig.sinks)](rig, dice.uniform(*_HARM_S))
+    """Let each sink's transactions take long, one sink after the other."""
+    return _one_by_one(rig, [SLOW[sink] for sink in rig.sinks], dice)
 
 
 def _failing(rig: Rig, dice: random.Random) -> Strike:
-    """Let one sink's transactions fail for a while."""
-    return dice.choice(FAILING[dice.choice(rig.sinks)])(rig, dice.uniform(*_HARM_S))
+    """Let each sink's transactions fail for a while, one sink after the other."""
+    return _one_by_one(rig, [dice.choice(FAILING[sink]) for sink in rig.sinks], dice)
+
+
+def _one_by_one(rig: Rig, harms: Sequence[Harm], dice: random.Random) -> Strike:
+    lengths_s = [dice.uniform(*_HARM_S) for _ in harms]
+    first = harms[0](rig, lengths_s[0])
+
+    def end() -> None:
+        first()
+        for harm, length_s in zip(harms[1:], lengths_s[1:], strict=True):
+            harm(rig, length_s)()
+
+    return end
 
 
 def _nothing() -> None:

@@ -15,14 +15,14 @@ from psycopg import sql
 from tillstream.runners.verify.rig import Rig, await_, each
 from tillstream.runners.verify.workload import TABLES
 
-__all__ = ["FAILING", "SLOW"]
+__all__ = ["FAILING", "SLOW", "Harm"]
 
 _TERMINATE_EVERY_S = 0.05
 _FENCE_EVERY_S = 1.0
 _ANSWER_S_MAX = 10.0
 
 # Begins at once, for some seconds; what it returns ends it.
-_Harm = Callable[[Rig, float], Callable[[], None]]
+Harm = Callable[[Rig, float], Callable[[], None]]
 
 
 def _lock_tables(rig: Rig, seconds: float) -> Callable[[], None]:
@@ -112,10 +112,11 @@ def _fence_producers(rig: Rig, seconds: float) -> Callable[[], None]:
     def fence() -> None:
         admin = KafkaAdminClient(bootstrap_servers=servers)
         try:
-            found = {str(found["transactional_id"]) for found in admin.list_transactions()}
+            listed = admin.list_transactions().values()
         finally:
             admin.close()
-        for name in sorted(name for name in found if rig.client in name):
+        names = {str(each.transactional_id) for found in listed for each in found}
+        for name in sorted(name for name in names if rig.client in name):
             settings = {"bootstrap.servers": servers, "transactional.id": name, "log_level": 0}
             with suppress(KafkaException):
                 Producer(settings).init_transactions(_ANSWER_S_MAX)
@@ -148,12 +149,12 @@ def _repeat(work: Callable[[], object], seconds: float, every_s: float) -> None:
         time.sleep(every_s)
 
 
-SLOW: Mapping[str, _Harm] = {
+SLOW: Mapping[str, Harm] = {
     "postgres": _lock_tables,
     "kafka": _pause_broker,
     "files": _pause_harnesses,
 }
-FAILING: Mapping[str, Sequence[_Harm]] = {
+FAILING: Mapping[str, Sequence[Harm]] = {
     "postgres": (_refuse_commits, _terminate_sessions),
     "kafka": (_fence_producers,),
     "files": (_block_folder,),
