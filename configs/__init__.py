@@ -8,11 +8,11 @@ from tillstream.configs.models import (
     Dedup,
     Delivery,
     Entity,
-    FilesSink,
     Flink,
     PostgresSink,
     SinkModel,
 )
+from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
 from tillstream.configs.secrets import SECRETS_DIR_VARIABLE, SecretRef
 from tillstream.configs.source import FilesSource, KafkaSource, Source, StartAt
@@ -29,6 +29,7 @@ __all__ = [
     "FilesSink",
     "FilesSource",
     "Flink",
+    "GcsSink",
     "HttpSink",
     "KafkaSink",
     "KafkaSource",

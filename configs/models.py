@@ -14,10 +14,10 @@ from tillstream.configs.base import (
     Interpolated,
     Name,
     Number,
-    RelativePath,
 )
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
+from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
 from tillstream.configs.secrets import SecretRef
 from tillstream.configs.source import KafkaSource, Source
@@ -29,7 +29,6 @@ __all__ = [
     "Dedup",
     "Delivery",
     "Entity",
-    "FilesSink",
     "Flink",
     "PostgresSink",
     "SinkModel",
@@ -88,19 +87,7 @@ class PostgresSink(ConfigModel):
     )
 
 
-class FilesSink(ConfigModel):
-    """Write every change as a line or row of files, one folder an entity."""
-
-    type: Literal["files"] = Field(description="Kind of sink.")
-    path: RelativePath = Field(description="Folder of the files, relative to the config's folder.")
-    format: Literal["jsonl", "parquet", "avro"] = Field(default="jsonl", description="Form of the files.")
-    compression: Literal["none", "gzip", "zstd"] = Field(
-        default="none",
-        description="Compression of JSON lines, and of Avro's blocks; Parquet compresses by itself.",
-    )
-
-
-SinkModel = Annotated[PostgresSink | FilesSink | KafkaSink | HttpSink, Field(discriminator="type")]
+SinkModel = Annotated[PostgresSink | FilesSink | GcsSink | KafkaSink | HttpSink, Field(discriminator="type")]
 
 
 class DeadLetters(ConfigModel):

@@ -162,5 +162,6 @@ def open_sink(config: ClientConfig, name: str, writer: Writer | None = None) -> 
 
 register("postgres", "tillstream.io.sinks.postgres:PostgresSink", "postgres")
 register("files", "tillstream.io.sinks.files:FilesSink", "files")
+register("gcs", "tillstream.io.sinks.gcs:GcsSink", "gcs")
 register("kafka", "tillstream.io.sinks.kafka:KafkaSink", "kafka")
 register("http", "tillstream.io.sinks.http:HttpSink", "http")

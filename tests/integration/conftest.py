@@ -19,6 +19,7 @@ from tillstream.configs import PostgresSink as PostgresSinkModel
 from tillstream.io.sinks.postgres import PostgresSink
 
 from .http_service import Service
+from .rig_gcs import Emulator
 from .rig_kafka import Broker
 from .rigs import RIGS
 from .sink_rigs import Rig
@@ -107,6 +108,16 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         yield found
     finally:
         found.remove()
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Return an emulator of Google Cloud Storage that is up."""
+    found = Emulator(tmp_path_factory.mktemp("gcs"))
+    try:
+        yield found
+    finally:
+        found.stop()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from tillstream.io.sinks import sink_class
 
 from .rig_files import FilesRig
+from .rig_gcs import GcsRig
 from .rig_http import HttpRig
 from .rig_kafka import KafkaRig
 from .rig_postgres import PostgresRig
@@ -48,10 +49,15 @@ def _http(request: pytest.FixtureRequest) -> Rig:
     return HttpRig(request.getfixturevalue("service"), request.getfixturevalue("monkeypatch"))
 
 
+def _gcs(request: pytest.FixtureRequest) -> Rig:
+    return GcsRig(request.getfixturevalue("emulator"), request.getfixturevalue("monkeypatch"))
+
+
 RIGS = {
     "postgres": Spec("postgres", _postgres),
     "http": Spec("http", _http),
     "kafka": Spec("kafka", _kafka),
+    "gcs": Spec("gcs", _gcs),
     "jsonl": Spec("files", _files("jsonl")),
     "jsonl.gz": Spec("files", _files("jsonl", "gzip")),
     "parquet": Spec("files", _files("parquet")),

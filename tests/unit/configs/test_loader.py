@@ -146,7 +146,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("client: acme", "client: ACME", "1: client: found 'ACME', expected a name of a-z, 0-9 and _, at most 31, the first a letter"),  # noqa: E501
         ("client: acme", "client: no", "1: client: found no, expected text: put it in quotes"),
         ("user: writer", "user: 7", "19: sinks.warehouse.user: found 7, expected text: put it in quotes"),
-        ("type: postgres", "type: postgrs", "15: sinks.warehouse.type: found 'postgrs', expected 'postgres', 'files', 'kafka', 'http' (did you mean 'postgres'?)"),  # noqa: E501
+        ("type: postgres", "type: postgrs", "15: sinks.warehouse.type: found 'postgrs', expected 'postgres', 'files', 'gcs', 'kafka', 'http' (did you mean 'postgres'?)"),  # noqa: E501
         ("    type: postgres\n", "", "14: sinks.warehouse.type: found nothing, expected 'postgres' or 'files'"),  # noqa: E501
         ("${PORT:-5432}", "${PORT}", "17: sinks.warehouse.port: found ${PORT}, which is not set: set it, or write ${PORT:-default}"),  # noqa: E501
         ("${PORT:-5432}", "${1}", "17: sinks.warehouse.port: found '${' without a name, expected ${NAME} or ${NAME:-default}"),  # noqa: E501
