@@ -25,11 +25,12 @@ _ANSWER_S_MAX = 10.0
 Harm = Callable[[Rig, float], Callable[[], None]]
 
 
-def _lock_tables(rig: Rig, seconds: float) -> Callable[[], None]:
+def _lock_table(rig: Rig, seconds: float) -> Callable[[], None]:
     connection = rig.warehouse()
     connection.autocommit = False
-    names = [sql.Identifier(rig.client, table.name) for table in TABLES]
-    connection.execute(sql.SQL("lock table {} in share mode").format(sql.SQL(", ").join(names)))
+    # One only: a second one could be locked by a writer that waits for the first.
+    name = sql.Identifier(rig.client, TABLES[0].name)
+    connection.execute(sql.SQL("lock table {} in share mode").format(name))
 
     def let_go() -> None:
         time.sleep(seconds)
@@ -73,16 +74,20 @@ deferrable initially deferred for each row execute function {schema}.verify_refu
 def _refuse_commits(rig: Rig, seconds: float) -> Callable[[], None]:
     """Let each transaction do all its work, and fail at its commit."""
     schema = sql.Identifier(rig.client)
-    with rig.warehouse() as connection, connection.transaction():
+    tables = [sql.Identifier(rig.client, table.name) for table in TABLES]
+    # Each statement by itself: who holds one table's lock and waits for the other's may wait for a writer
+    # that does the same.
+    with rig.warehouse() as connection:
         connection.execute(sql.SQL(_FUNCTION).format(schema=schema))
-        for table in TABLES:
-            name = sql.Identifier(rig.client, table.name)
-            connection.execute(sql.SQL(_TRIGGER).format(table=name, schema=schema))
+        for table in tables:
+            connection.execute(sql.SQL(_TRIGGER).format(table=table, schema=schema))
 
     def allow() -> None:
         time.sleep(seconds)
-        with rig.warehouse() as connection, connection.transaction():
-            connection.execute(sql.SQL("drop function {}.verify_refuse cascade").format(schema))
+        with rig.warehouse() as connection:
+            for table in tables:
+                connection.execute(sql.SQL("drop trigger verify_refuse on {}").format(table))
+            connection.execute(sql.SQL("drop function {}.verify_refuse").format(schema))
 
     return allow
 
@@ -150,7 +155,7 @@ def _repeat(work: Callable[[], object], seconds: float, every_s: float) -> None:
 
 
 SLOW: Mapping[str, Harm] = {
-    "postgres": _lock_tables,
+    "postgres": _lock_table,
     "kafka": _pause_broker,
     "files": _pause_harnesses,
 }
