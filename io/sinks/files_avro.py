@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from hashlib import blake2b
 from typing import Any
 
@@ -35,12 +35,13 @@ _TYPES: dict[str, Any] = {
 _METADATA_TYPES = ("string", "long", "string", "int", "long", "int")
 # Their wire form is text.
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "decimal": Decimal,
     "date": dt.date.fromisoformat,
     "time": dt.time.fromisoformat,
     "timestamp": dt.datetime.fromisoformat,
 }
 _CODECS = {"none": "null", "gzip": "deflate", "zstd": "zstandard"}
+# Decimals have at most a thousand digits.
+_EXACT = Context(prec=2000)
 # Of a block before compression: larger ones compress better, and each is read whole.
 _BLOCK_BYTES = 256 * 1024
 
@@ -61,7 +62,8 @@ class Avro:
     def __init__(self, entity: Entity, name: str, compression: str) -> None:
         columns = entity.columns()
         self._codec = _CODECS[compression]
-        self._parsers = {column.name: _PARSERS[column.kind] for column in columns if column.kind in _PARSERS}
+        parsers = {column.name: _parser_of(column) for column in columns}
+        self._parsers = {name: parser for name, parser in parsers.items() if parser is not None}
         self._schema = fastavro.parse_schema(
             {
                 "type": "record",
@@ -144,6 +146,24 @@ def _type_of(column: Column) -> Any:
         "precision": column.precision,
         "scale": column.scale or 0,
     }
+
+
+def _parser_of(column: Column) -> Callable[[Any], Any] | None:
+    if column.kind != "decimal":
+        return _PARSERS.get(column.kind)
+    precision, scale = column.precision or 0, column.scale or 0
+
+    def unscaled(text: str) -> bytes:
+        # fastavro counts the digits as they are written, and so lets 1E+9 pass as one.
+        value = Decimal(text)
+        if value.is_finite() and (not value or value.adjusted() + scale < precision):
+            shifted = _EXACT.scaleb(value, scale)
+            number = int(shifted)
+            if number == shifted:
+                return number.to_bytes((number.bit_length() + 8) // 8, "big", signed=True)
+        raise ValueError(f"found {text}, expected decimal({precision},{scale})")
+
+    return unscaled
 
 
 def _marker(parts: Sequence[tuple[MutationBatch, Sequence[MutationRecord]]]) -> bytes:
