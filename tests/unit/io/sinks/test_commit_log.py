@@ -66,7 +66,8 @@ class MemoryStore:
     def create_only(self, name: str, content: bytes) -> bool:
         """Create, unless it is there."""
         self.step()
-        created = self.far.entries.setdefault(name, content) is content
+        created = name not in self.far.entries
+        self.far.entries.setdefault(name, content)
         self.step()
         return created
 
@@ -217,6 +218,30 @@ def test_an_older_generation_is_turned_away() -> None:
     with pytest.raises(StaleWriterError):
         old.write([numbered(1)], encode)
     assert far.delivered() == [(0, 10)]
+
+
+def test_a_launch_that_reads_again_leaves_out_what_is_there() -> None:
+    """A log of changes appends, so what an older generation delivered must not come twice."""
+    far = Far()
+    opened(far, 1).write([numbered(1, rows=2)], encode)
+    again = opened(far, 2)
+    again.write([numbered(1, generation=2, rows=2)], encode)
+    again.write([numbered(2, generation=2)], encode)
+    assert far.delivered() == [(0, 10), (0, 11), (0, 20)]
+
+
+def test_a_checkpoint_comes_after_what_it_covers_is_settled() -> None:
+    """Who starts from it shows only what later entries list: a crash must not hide older files again."""
+    far = Far()
+    store = MemoryStore(far)
+    done: list[str] = []
+    create = store.create_only
+    store.create_only = lambda name, content: done.append(name[-16:]) is None and create(name, content)  # type: ignore[method-assign]
+    store.settle = lambda: done.append("settle")  # type: ignore[method-assign]
+    log = CommitLog(store, "things", Writer(1, 4, 2))
+    for sequence in range(1, 102):
+        log.write([numbered(sequence)], encode)
+    assert done[-4:] == ["00000000100.json", "settle", ".checkpoint.json", "00000000101.json"]
 
 
 def test_a_start_reads_the_newest_checkpoint_and_what_follows() -> None:

@@ -187,8 +187,11 @@ def test_old_leftovers_go_and_young_ones_stay(tmp_path: Path) -> None:
         (staged / name).write_bytes(b"")
         now = (staged / name).stat().st_mtime
         os.utime(staged / name, (now - age_s,) * 2)
+    (tmp_path / "things" / "_log" / ".0a.tmp").touch()
+    os.utime(tmp_path / "things" / "_log" / ".0a.tmp", (0, 0))
     sink = opened(tmp_path)
     assert [path.name for path in staged.iterdir()] == ["young.jsonl"]
+    assert [path.name for path in (tmp_path / "things" / "_log").glob(".*")] == []
     assert FolderStore(tmp_path / "things", ".jsonl").last() == 2
     written(sink, [numbered(2)])
     assert offsets(shown(tmp_path)) == [1, 2]
@@ -216,6 +219,25 @@ def test_files_that_were_taken_away_are_not_missed(tmp_path: Path) -> None:
     shown(tmp_path)[0].unlink()
     written(opened(tmp_path), [numbered(1), numbered(2)])
     assert offsets(shown(tmp_path)) == [2]
+
+
+def test_a_call_of_bad_rows_alone_lists_no_file(tmp_path: Path) -> None:
+    """All rows come back as dead letters, and the next batch fits."""
+    sink = opened(tmp_path)
+    bad = msgspec.structs.replace(numbered(1), records=(upsert("\ud800", offset=1),))
+    assert len(written(sink, [bad])) == 1
+    assert shown(tmp_path) == []
+    written(sink, [numbered(2)])
+    assert offsets(shown(tmp_path)) == [2]
+
+
+def test_names_are_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The entity's folder is synced: moves out of `_staged/` outlive the machine."""
+    store = FolderStore(tmp_path, ".jsonl")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    store.settle()
+    assert synced == [tmp_path.stat().st_ino]
 
 
 def test_many_writers_share_a_log(tmp_path: Path) -> None:
