@@ -62,8 +62,8 @@ def compare(stack: LocalStack, load: Load, sink: str, parallelism: int, folder: 
     systems: dict[str, Callable[[Task], dict[str, Any]]] = {
         "hand_loop": lambda task: run_apart("benchmarks.hand_loop", task),
         "quix": quix.run,
-        f"{_OURS}-one-process": ours(processes=1),
-        f"{_OURS}-at-least-once": ours(guarantee="at-least-once"),
+        f"{_OURS}_one_process": ours(processes=1),
+        f"{_OURS}_at_least_once": ours(guarantee="at-least-once"),
         _OURS: ours(),
     }
     return {name: _one(stack, load, system, folder, f"{sink}-{name}") for name, system in systems.items()}
