@@ -38,7 +38,7 @@ __all__ = [
     "number_of",
 ]
 
-CHECKPOINT_EVERY = 100
+CHECKPOINT_EVERY = 20
 _VERSION = 1
 _DIGITS = 20
 _Decoded = TypeVar("_Decoded", "Commit", "Checkpoint")

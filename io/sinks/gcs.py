@@ -13,6 +13,9 @@ from tillstream.pipelines.errors import SinkError
 
 __all__ = ["GcsSink", "GcsStore", "committed_objects"]
 
+# Names that are listed at once; the service gives a thousand, and checkpoints are among them.
+_PAGE = 900
+
 
 class GcsSink(PartSink):
     """Write one object an entity and `write`, `<prefix>/<entity>/part-<token>.<format>`.
@@ -33,8 +36,9 @@ class GcsSink(PartSink):
         Broken by who removes or rewrites what lies in `_log/`, a lifecycle rule among them; a bucket's
         retention policy forbids that. Needs the rights to create, get and list objects, not to delete.
         Keeps in memory one ledger entry an entity and shard; the log grows by one small object a `write`
-        and entity, and is never shortened. A start finds its end by bisection, in some forty requests for a
-        million entries, and reads at most some hundred of them.
+        and entity, and is never shortened. A start finds its end by bisection, in some twenty requests for a
+        million entries, and reads at most some twenty of them. Entries of one entity are made one after the
+        other, so many writers of one entity get no faster than the service's answers.
 
     Args:
         name: the sink's name in the client's config.
@@ -106,13 +110,14 @@ class GcsStore:
 
     def last(self) -> int:
         """Find the newest entry by bisection: a log of years has millions, and a page lists a thousand."""
-        low, high = 0, 1
+        low, high = 0, _PAGE
         while self._reaches(high):
-            low, high = high, high * 2
-        while high - low > 1:
+            low, high = high, high * 16
+        while high - low > _PAGE:
             middle = (low + high) // 2
             low, high = (middle, high) if self._reaches(middle) else (low, middle)
-        return low
+        names = self._objects.names(self._entry(""), self._entry(entry_name(low)))
+        return max((number_of(name.rpartition("/")[2]) for name in names), default=0)
 
     def stage(self, content: bytes) -> str:
         """Create an object under a name that no other attempt has."""

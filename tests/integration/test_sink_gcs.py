@@ -78,15 +78,17 @@ def test_of_all_who_create_a_name_one_succeeds(rig: GcsRig) -> None:
         reader.close()
 
 
-def test_the_end_of_a_log_is_found_by_bisection(objects: Objects) -> None:
+def test_the_end_of_a_log_is_found_by_bisection(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it is, also where older entries were taken away."""
     store = GcsStore(objects, "logs/things", ".jsonl")
     assert store.last() == 0
-    for number in (1, 2, 3, 7, 8, 100, 1023):
-        assert store.create_only(entry_name(number), b"{}")
-        assert store.last() == number
-    assert not store.create_only(entry_name(7), b"other")
-    assert (store.read(entry_name(7)), store.read(entry_name(9))) == (b"{}", None)
+    for page in (900, 3):
+        monkeypatch.setattr("tillstream.io.sinks.gcs._PAGE", page)
+        for number in (page + 1, page + 2, page + 3, 1799, 1800, 1801, 14_400, 500_000):
+            store.create_only(entry_name(number), b"{}")
+            assert store.last() == (500_000 if page == 3 else number)
+    assert not store.create_only(entry_name(1800), b"other")
+    assert (store.read(entry_name(1800)), store.read(entry_name(7))) == (b"{}", None)
 
 
 def test_readers_of_the_log_see_what_is_delivered_in_order(rig: GcsRig, objects: Objects) -> None:

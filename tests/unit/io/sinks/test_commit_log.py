@@ -239,30 +239,30 @@ def test_a_checkpoint_comes_after_what_it_covers_is_settled() -> None:
     store.create_only = lambda name, content: done.append(name[-16:]) is None and create(name, content)  # type: ignore[method-assign]
     store.settle = lambda: done.append("settle")  # type: ignore[method-assign]
     log = CommitLog(store, "things", Writer(1, 4, 2))
-    for sequence in range(1, 102):
+    for sequence in range(1, 22):
         log.write([numbered(sequence)], encode)
-    assert done[-4:] == ["00000000100.json", "settle", ".checkpoint.json", "00000000101.json"]
+    assert done[-4:] == ["00000000020.json", "settle", ".checkpoint.json", "00000000021.json"]
 
 
 def test_a_start_reads_the_newest_checkpoint_and_what_follows() -> None:
     """However long the log is; where its checkpoint was not written, the one before does."""
     far = Far()
     log = opened(far)
-    for sequence in range(1, 251):
+    for sequence in range(1, 46):
         log.write([numbered(sequence)], encode)
-    for expected in (51, 151):
+    for expected in (6, 26):
         names: list[str] = []
         store = MemoryStore(far)
         read = store.read
         store.read = lambda name, read=read, names=names: names.append(name) or read(name)  # type: ignore[method-assign,misc]
         CommitLog(store, "things", Writer(1, 4, 2)).open()
         assert len([name for name in names if "checkpoint" not in name]) == expected
-        far.entries.pop(f"{200:020d}.checkpoint.json", None)
+        far.entries.pop(f"{40:020d}.checkpoint.json", None)
     # Entries that a checkpoint covers are not needed to go on.
-    for number in range(1, 101):
+    for number in range(1, 21):
         del far.entries[entry_name(number)]
-    opened(far).write([numbered(251)], encode)
-    assert far.delivered()[-1] == (0, 2510)
+    opened(far).write([numbered(46)], encode)
+    assert far.delivered()[-1] == (0, 460)
 
 
 def test_a_hole_in_the_log_is_an_error() -> None:
