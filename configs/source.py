@@ -129,6 +129,7 @@ class KafkaSource(KafkaConnection):
             "Default: tillstream-<client>."
         ),
     )
+
     def starting_at(self, now: dt.datetime) -> "KafkaSource":
         """Return the source with `latest` fixed to an instant, so that restarts agree on it."""
         if self.start != "latest":
