@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
 from tillstream.configs.loader import load
 from tillstream.configs.models import ClientConfig
-from tillstream.pipelines.errors import ConfigError
+from tillstream.pipelines.errors import ConfigError, TransformError
 
 __all__ = ["app", "check", "schema", "validate"]
 
@@ -21,12 +22,27 @@ _EXIT_BAD_INPUT = 2
 
 
 def check(path: Path) -> ClientConfig:
-    """Load one config, and see that its transforms exist.
+    """Load one config, see that its transforms exist, and take over the contracts that they bring.
 
     Raises:
         ConfigError: all that is wrong with the file.
     """
-    return load(path, known_transforms=_known_transforms)
+
+    def known(modules: list[str], folder: str | None) -> list[str]:
+        place = None if folder is None else str(path.parent.absolute() / folder)
+        names: list[str] = _transforms().find_transforms(modules, place).names()
+        return names
+
+    config = load(path, known_transforms=known)
+    if not any(entity.transform for entity in config.entities.values()):
+        return config
+    _transforms()
+    from tillstream.transforms.resolving import resolve
+
+    try:
+        return resolve(config)
+    except TransformError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 @app.command()
@@ -55,10 +71,10 @@ def schema() -> None:
     typer.echo(json.dumps(editor_schema(), indent=2))
 
 
-def _known_transforms() -> list[str]:
+def _transforms() -> ModuleType:
     # Transforms bring Beam, which takes seconds to import, and warns of versions to come.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        from tillstream.transforms.clients import bundled_transforms
+        from tillstream.transforms import registry
 
-    return bundled_transforms().names()
+    return registry

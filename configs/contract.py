@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema, field_validator, 
 from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel
 
-__all__ = ["KINDS", "Column", "ColumnModel", "Contract"]
+__all__ = ["KINDS", "Column", "ColumnModel", "Contract", "text_of"]
 
 KINDS = (
     "bool",
@@ -51,6 +51,13 @@ class Column:
     nullable: bool
     precision: int | None = None
     scale: int | None = None
+
+
+def text_of(column: Column) -> str:
+    """Return a column's type as a config spells it."""
+    if column.kind == "decimal":
+        return f"decimal({column.precision},{column.scale})"
+    return column.kind
 
 
 class ColumnModel(ConfigModel):

@@ -43,19 +43,23 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     yield from _check_flink(_mapping(config.get("flink")), defaults)
 
 
-def check_transforms(data: Any, known: Callable[[], Iterable[str]]) -> Iterator[Problem]:
+def check_transforms(data: Any, known: Callable[[list[str], str | None], Iterable[str]]) -> Iterator[Problem]:
     """Yield what asks for a transform that does not exist.
 
     Args:
         data: the config as plain mappings, lists and scalars; references are interpolated.
-        known: returns the names of all transforms; called where an entity has one of proper form.
+        known: returns the names of all transforms, given the config's modules and their folder; called where
+            an entity has a transform of proper form.
     """
     wanted = {}
     for entity, value in _mapping(_mapping(data).get("entities")).items():
         transform = _mapping(value).get("transform")
         if isinstance(transform, str) and re.fullmatch(forms.TRANSFORM, transform):
             wanted[entity] = transform
-    names = list(known()) if wanted else []
+    about = _mapping(_mapping(data).get("transforms"))
+    modules = [module for _, module in _strings(about.get("modules"))]
+    folder = about.get("path")
+    names = list(known(modules, folder if isinstance(folder, str) else None)) if wanted else []
     for entity, transform in wanted.items():
         if transform not in names:
             yield Problem(
@@ -89,8 +93,39 @@ def _check_entities(config: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(
                     (*path, "topic"), f"found {shown(topic)}, expected one that source.kafka.topics reads"
                 )
+        yield from _check_origin(path, name, entity, _mapping(config.get("entities")))
         yield from _check_key(path, entity)
         yield from _check_entity_sinks(path, entity, sinks)
+
+
+def _check_origin(
+    path: Path, name: str, entity: Mapping[str, Any], entities: Mapping[str, Any]
+) -> Iterator[Problem]:
+    origin = entity.get("from", entity.get("from_entity"))
+    if origin is None:
+        if entity.get("topic") is None and entity.get("transform") is not None:
+            yield Problem(
+                (*path, "transform"),
+                f"found {shown(str(entity['transform']))} without changes to apply it to, "
+                "expected the entity to have a topic, or a from",
+            )
+        return
+    at: Path = (*path, "from")
+    if entity.get("topic") is not None:
+        yield Problem(at, f"found {shown(str(origin))} beside a topic, expected the one or the other")
+    known = [each for each in entities if each != name and _mapping(entities[each]).get("topic") is not None]
+    if not isinstance(origin, str) or origin not in known:
+        yield Problem(
+            at,
+            f"found {shown(str(origin))}, expected an entity that has a topic: "
+            f"{', '.join(known) or 'there is none'}{near(str(origin), known)}",
+        )
+    elif entity.get("transform") is None and entity.get("key") != _mapping(entities[origin]).get("key"):
+        yield Problem(
+            (*path, "key"),
+            f"found {shown(str(entity.get('key')))}, expected the key of {origin!r}, "
+            "because without a transform its rows are copied",
+        )
 
 
 def _check_key(path: Path, entity: Mapping[str, Any]) -> Iterator[Problem]:
@@ -126,7 +161,8 @@ def _check_entity_sinks(path: Path, entity: Mapping[str, Any], sinks: Mapping[st
             if sink.get("type") == "postgres" or sink.get("format") in ("parquet", "avro"):
                 needing = name
         seen.add(name)
-    if needing is not None and entity.get("contract") is None:
+    # A transform may bring the contract.
+    if needing is not None and entity.get("contract") is None and entity.get("transform") is None:
         yield Problem(
             (*path, "contract"), f"found nothing, expected the columns that sink {needing!r} writes"
         )

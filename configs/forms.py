@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CLIENT", "COLUMN", "NAME", "SERVERS", "TOPIC", "TRANSFORM", "WORDS"]
+__all__ = ["CLIENT", "COLUMN", "MODULE", "NAME", "SERVERS", "TOPIC", "TRANSFORM", "WORDS"]
 
 CLIENT = r"^[a-z][a-z0-9_]{0,30}$"
 # Postgres cuts identifiers after 63 bytes.
@@ -10,6 +10,7 @@ NAME = r"^[a-z][a-z0-9_]{0,62}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 TRANSFORM = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+$"
+MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 SERVERS = r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$"
 
 WORDS = {
@@ -20,6 +21,7 @@ WORDS = {
         "columns that start with _ are tillstream's own"
     ),
     TOPIC: "a topic's name: letters, digits, '.', '_' and '-', at most 249",
+    MODULE: "a Python module's dotted name",
     TRANSFORM: "client.name@1.2.3 in lower case",
     SERVERS: "host:port, several with commas",
 }

@@ -66,15 +66,16 @@ def default_environment() -> Mapping[str, str]:
 def load(
     path: Path | str,
     environment: Mapping[str, str] | None = None,
-    known_transforms: Callable[[], Iterable[str]] | None = None,
+    known_transforms: Callable[[list[str], str | None], Iterable[str]] | None = None,
 ) -> ClientConfig:
     """Read, interpolate and check a client's config.
 
     Args:
         path: the YAML file; relative paths in it start from its folder.
         environment: what `${NAME}` refers to; by default `default_environment()`.
-        known_transforms: returns the names of transforms, and is called where an entity has one, because
-            to know them takes seconds; by default any name will do.
+        known_transforms: returns the names of transforms, given the config's modules and the folder that they
+            lie in, and is called where an entity has a transform, because to know them takes seconds; by
+            default any name will do.
 
     Raises:
         ConfigError: all that is wrong, one problem a line: `file:line: field: found X, expected Y`.

@@ -14,6 +14,7 @@ from tillstream.configs.base import (
     Interpolated,
     Name,
     Number,
+    RelativePath,
 )
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
@@ -32,6 +33,7 @@ __all__ = [
     "Flink",
     "PostgresSink",
     "SinkModel",
+    "Transforms",
 ]
 
 _Topic = Annotated[str, StringConstraints(pattern=forms.TOPIC)]
@@ -39,9 +41,20 @@ _Transform = Annotated[str, StringConstraints(pattern=forms.TRANSFORM)]
 
 
 class Entity(ConfigModel):
-    """Describe one kind of row: its topic, key, columns, transform and sinks."""
+    """Describe one kind of row: where it comes from, its key, columns, transform and sinks."""
 
-    topic: _Topic = Field(description="Topic of its change events, by Debezium <prefix>.<schema>.<table>.")
+    topic: _Topic | None = Field(
+        default=None,
+        description=(
+            "Topic of its change events, by Debezium <prefix>.<schema>.<table>. An entity without one gets "
+            "its rows from the transforms of others."
+        ),
+    )
+    from_entity: Name | None = Field(
+        default=None,
+        alias="from",
+        description="Entity whose changes this one's rows are made of, in place of a topic of its own.",
+    )
     key: list[str] = Field(min_length=1, description="Columns that tell its rows apart.")
     contract: Contract | None = Field(
         default=None,
@@ -169,6 +182,17 @@ FLINK_DEFAULTS = {
 }
 
 
+class Transforms(ConfigModel):
+    """Say where transforms are found, beside those that come with tillstream or with installed packages."""
+
+    modules: list[Annotated[str, StringConstraints(pattern=forms.MODULE)]] = Field(
+        default=[], description="Python modules that define transforms; imported wherever the job runs."
+    )
+    path: RelativePath | None = Field(
+        default=None, description="Folder in which those modules are looked for first."
+    )
+
+
 class ClientConfig(ConfigModel):
     """Describe one client whole."""
 
@@ -176,6 +200,7 @@ class ClientConfig(ConfigModel):
     client: ClientName = Field(description="The client's name.")
     source: Source = Field(description="Where change events come from.")
     entities: dict[Name, Entity] = Field(min_length=1, description="What they are, by the entity's name.")
+    transforms: Transforms = Field(default=Transforms(), description="Where transforms are found.")
     sinks: dict[Name, SinkModel] = Field(min_length=1, description="Where rows go, by the sink's name.")
     dead_letters: DeadLetters = Field(default=DeadLetters(), description="Where records go that do not fit.")
     dedup: Dedup = Field(default=Dedup(), description="Which repeated changes are dropped.")
@@ -206,6 +231,11 @@ class ClientConfig(ConfigModel):
         if self.source.kafka is None:
             raise TypeError(f"{self.client} does not read from Kafka")
         return self.source.kafka
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """Return the entity of each topic that is read."""
+        return {entity.topic: name for name, entity in self.entities.items() if entity.topic is not None}
 
     @property
     def group_id(self) -> str:

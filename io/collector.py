@@ -28,11 +28,12 @@ class ChangeCollector:
     def __init__(self, config: ClientConfig) -> None:
         self._client = config.client
         self._flink = config.flink
-        self._entities: dict[str, str] = {}
+        self._entities = config.topics
         self._keys: dict[str, tuple[str, ...]] = {}
         self._codecs: dict[str, DebeziumJsonCodec] = {}
         for name, entity in config.entities.items():
-            self._entities[entity.topic] = name
+            if entity.topic is None:
+                continue
             self._keys[name] = tuple(entity.key)
             self._codecs[name] = DebeziumJsonCodec(
                 name, self._keys[name], config.flink.shards, entity.columns()

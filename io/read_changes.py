@@ -75,7 +75,7 @@ def wanted_topics(source: KafkaSource, entity_topics: Sequence[str], known: Sequ
 
 
 def _partitions(config: ClientConfig, counts: dict[str, int]) -> list[Partition]:
-    entity_topics = [entity.topic for entity in config.entities.values()]
+    entity_topics = list(config.topics)
     return [
         (topic, partition)
         for topic in wanted_topics(config.kafka, entity_topics, list(counts))

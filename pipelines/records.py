@@ -131,6 +131,7 @@ class ChangeEvent(_Framed, frozen=True, array_like=True):
         topic: where it was read from.
         partition: of that topic.
         offset: in that partition.
+        target: the entity whose rows are to be made of it; empty where that is the entity itself.
     """
 
     client: str
@@ -144,9 +145,16 @@ class ChangeEvent(_Framed, frozen=True, array_like=True):
     topic: str
     partition: int
     offset: int
+    target: str = ""
 
     def upsert(self, row: Row, *, entity: str | None = None, index: int = 0) -> Mutation:
-        """Return the mutation that writes `row`, with this change's provenance."""
+        """Return the mutation that writes `row`, with this change's provenance.
+
+        Args:
+            row: all columns; the key's are taken from it where the entity's contract is checked.
+            entity: whose row it is; by default the one whose config names the transform.
+            index: number of this mutation among those of the change; set by the pipeline.
+        """
         return self._mutation(MutationKind.UPSERT, entity, self.key, dict(row), index)
 
     def delete(self, key: Row | None = None, *, entity: str | None = None, index: int = 0) -> Mutation:
@@ -157,7 +165,7 @@ class ChangeEvent(_Framed, frozen=True, array_like=True):
         self, kind: MutationKind, entity: str | None, key: Row, row: dict[str, Any] | None, index: int
     ) -> Mutation:
         return Mutation(
-            self.entity if entity is None else entity,
+            entity or self.target or self.entity,
             kind,
             dict(key),
             row,
@@ -213,20 +221,33 @@ class ChangeBatch(_Framed, frozen=True, array_like=True):
     key_columns: tuple[str, ...]
     records: tuple[ChangeRecord, ...]
 
-    def event(self, record: ChangeRecord) -> ChangeEvent:
+    def event(self, record: ChangeRecord, target: str = "") -> ChangeEvent:
         """Return one of the changes with its rows decoded; raises ValueError where a row is not JSON."""
+        before = None if record.before is None else _decode_json(record.before)
+        after = None if record.after is None else _decode_json(record.after)
+        return self.typed_event(record, before, after, target)
+
+    def typed_event(
+        self,
+        record: ChangeRecord,
+        before: dict[str, Any] | None,
+        after: dict[str, Any] | None,
+        target: str = "",
+    ) -> ChangeEvent:
+        """Return one of the changes with rows that are decoded already."""
         return ChangeEvent(
             self.client,
             self.entity,
             record.operation,
             dict(zip(self.key_columns, record.key, strict=True)),
-            None if record.before is None else _decode_json(record.before),
-            None if record.after is None else _decode_json(record.after),
+            before,
+            after,
             record.position,
             record.source_time_us,
             self.topic,
             self.partition,
             record.offset,
+            target,
         )
 
 

@@ -11,8 +11,10 @@ from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
 from tillstream.io.sinks import Writer
 from tillstream.io.stable_input import StableInputParDo
 from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce
-from tillstream.transforms.clients import bundled_transforms
-from tillstream.transforms.transform_changes import TransformChanges, check_dofn
+from tillstream.transforms.flows import flows_of, registry_of
+from tillstream.transforms.resolving import resolve
+from tillstream.transforms.routing import MAIN, later_stages, tags_of, typed
+from tillstream.transforms.transform_changes import TransformChanges
 
 __all__ = ["build"]
 
@@ -37,27 +39,30 @@ def build(
         TransformError: if an entity names a transform that is unknown, or that needs more than the event.
         ValueError: if an exactly-once job has no generation.
     """
-    registry = bundled_transforms()
-    for entity in config.entities.values():
-        if entity.transform is not None:
-            check_dofn(entity.transform, registry.get(entity.transform))
-    main = "batches"
+    config = resolve(config)
     writer = None if bounded else _writer(config, generation)
-    read = _read_bounded(pipeline, config, main) if bounded else _read_changes(pipeline, config, main)
-    transform = TransformChanges(config, None if writer is None else writer.generation)
-    transformed = read[main] | "TransformChanges" >> beam.ParDo(transform).with_outputs(
-        DEAD_LETTERS, main=main
-    )
-    _type(transformed, main)
+    generation = None if writer is None else writer.generation
+    read = _read_bounded(pipeline, config) if bounded else _read_changes(pipeline, config)
+    flows = flows_of(config, registry_of(config))
+    tags = tags_of(flows)
+    transformed = read[MAIN] | "TransformChanges" >> beam.ParDo(
+        TransformChanges(config, generation)
+    ).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
+    typed(transformed, *tags)
+    batches, letters = [transformed[MAIN]], [read[DEAD_LETTERS], transformed[DEAD_LETTERS]]
+    for outputs in later_stages(config, flows, transformed, generation):
+        batches.append(outputs[MAIN])
+        letters.append(outputs[DEAD_LETTERS])
     if writer is None:
         write = beam.ParDo(WriteMutations(config))
     else:
         # With state of its own: that keeps a shard's batches with one writer, in order, and makes the
         # boundary between stages that stable input needs.
         write = StableInputParDo(WriteMutationsOnce(config, writer))
-    transformed[main] | "WriteSinks" >> write.with_output_types(bytes)
+    every = batches[0] if len(batches) == 1 else tuple(batches) | "CollectBatches" >> beam.Flatten()
+    every | "WriteSinks" >> write.with_output_types(bytes)
     (
-        (read[DEAD_LETTERS], transformed[DEAD_LETTERS])
+        tuple(letters)
         | "CollectDeadLetters" >> beam.Flatten()
         | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config)).with_output_types(bytes)
     )
@@ -72,28 +77,20 @@ def _writer(config: ClientConfig, generation: int | None) -> Writer | None:
     return Writer(generation, flink.shards, flink.parallelism, flink.max_parallelism)
 
 
-def _read_changes(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> beam.pvalue.DoOutputsTuple:
+def _read_changes(pipeline: beam.Pipeline, config: ClientConfig) -> beam.pvalue.DoOutputsTuple:
     read = (
         pipeline
         | "Clock" >> FlinkStreamingImpulseSource().set_interval_ms(config.kafka.poll_interval_ms)
         | "Ticks" >> beam.ParDo(Ticks(config)).with_output_types(_KEYED)
-        | "ReadChanges" >> beam.ParDo(ReadChanges(config)).with_outputs(DEAD_LETTERS, main=main)
+        | "ReadChanges" >> beam.ParDo(ReadChanges(config)).with_outputs(DEAD_LETTERS, main=MAIN)
     )
-    return _type(read, main)
+    return typed(read)
 
 
-def _read_bounded(pipeline: beam.Pipeline, config: ClientConfig, main: str) -> beam.pvalue.DoOutputsTuple:
+def _read_bounded(pipeline: beam.Pipeline, config: ClientConfig) -> beam.pvalue.DoOutputsTuple:
     read = (
         pipeline
         | "Start" >> beam.Impulse()
-        | "ReadBounded" >> beam.ParDo(ReadBounded(config)).with_outputs(DEAD_LETTERS, main=main)
+        | "ReadBounded" >> beam.ParDo(ReadBounded(config)).with_outputs(DEAD_LETTERS, main=MAIN)
     )
-    return _type(read, main)
-
-
-def _type(outputs: beam.pvalue.DoOutputsTuple, main: str) -> beam.pvalue.DoOutputsTuple:
-    # Python has no other way to give the outputs of one ParDo different types, and without them
-    # Beam would pickle every element.
-    outputs[main].element_type = _KEYED
-    outputs[DEAD_LETTERS].element_type = bytes
-    return outputs
+    return typed(read)

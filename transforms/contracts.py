@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from operator import itemgetter
 from typing import Annotated, Any, Literal
@@ -98,6 +99,31 @@ _TO_WIRE: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _to_day(value: Any) -> dt.date:
+    return dt.date.fromisoformat(_to_date(value))
+
+
+def _from_json_text(value: Any) -> Any:
+    # Debezium sends a JSON column as text.
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"Expected JSON text, got {error}") from error
+
+
+_TO_PYTHON: dict[str, Callable[[Any], Any]] = {
+    "float32": float,
+    "float64": float,
+    "date": _to_day,
+    "time": lambda value: value.replace(tzinfo=None),
+    "timestamp": lambda value: value.replace(tzinfo=None),
+    "timestamptz": _to_instant,
+    "json": _from_json_text,
+}
+
+
 def has_placeholders(encoded: bytes) -> bool:
     """Tell whether a placeholder stands in a column's place, in a row or anywhere in a frame of rows."""
     return UNAVAILABLE_VALUE in encoded or _UNAVAILABLE_BASE64 in encoded
@@ -132,7 +158,9 @@ class CompiledContract:
         self.columns = tuple(column.name for column in columns)
         self.key_columns = tuple(key)
         by_name = {column.name: column for column in columns}
+        self._all = tuple(columns)
         self._row = _compile(columns)
+        self._loose: tuple[_Compiled, Callable[[bytes], Any]] | None = None
         self._key = _compile([by_name[name] for name in key])
         self._decode_json = msgspec.json.Decoder(self._row.struct).decode
         self._decode_many = msgspec.json.Decoder(list[self._row.struct]).decode  # type: ignore[name-defined]
@@ -150,6 +178,35 @@ class CompiledContract:
             raise RecordError("contract", str(error)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
+
+    def typed(self, row: bytes) -> dict[str, Any]:
+        """Return the columns of a JSON row with their Python types; raises RecordError as `decode` does.
+
+        Decimals come as Decimal, instants as aware datetimes, dates, times and UUIDs as such, JSON decoded.
+        """
+        return self._typed(row, self._row, self._decode_json)
+
+    def typed_loosely(self, row: bytes) -> dict[str, Any]:
+        """Return what `typed` does, of a row that may lack columns, as rows before a change do: None."""
+        if self._loose is None:
+            loose = _compile([replace(column, nullable=True) for column in self._all])
+            self._loose = (loose, msgspec.json.Decoder(loose.struct).decode)
+        return self._typed(row, *self._loose)
+
+    def _typed(self, row: bytes, compiled: _Compiled, decode: Callable[[bytes], Any]) -> dict[str, Any]:
+        try:
+            values = list(msgspec.structs.astuple(decode(row)))
+        except msgspec.ValidationError as error:
+            raise RecordError("contract", str(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
+        for place, convert in compiled.to_python:
+            if values[place] is not None:
+                try:
+                    values[place] = convert(values[place])
+                except ValueError as error:
+                    raise RecordError("contract", f"{error} - at `$.{self.columns[place]}`") from error
+        return dict(zip(self.columns, values, strict=True))
 
     def decode_many(self, rows: Sequence[bytes]) -> list[Values] | None:
         """Return the wire forms of JSON rows in one go; None where `decode` refuses one of them."""
@@ -170,8 +227,8 @@ class CompiledContract:
 
 def _picker(places: Sequence[int]) -> Callable[[Values], Values]:
     """Return what picks a row's key; `itemgetter` gives a bare value where there is but one."""
-    if len(places) > 1:
-        return itemgetter(*places)
+    if len(places) != 1:
+        return itemgetter(*places) if places else lambda _: ()
     (place,) = places
     return lambda values: (values[place],)
 
@@ -184,8 +241,10 @@ class _Compiled:
         struct: type[msgspec.Struct],
         names: Sequence[str],
         to_wire: Sequence[tuple[int, Callable[[Any], Any]]],
+        to_python: Sequence[tuple[int, Callable[[Any], Any]]],
     ) -> None:
         self.struct = struct
+        self.to_python = tuple(to_python)
         self._names = tuple(names)
         self._to_wire = tuple(to_wire)
 
@@ -232,4 +291,5 @@ def _compile(columns: Sequence[Column]) -> _Compiled:
         struct,
         list(names.values()),
         [(i, convert) for i, column in enumerate(columns) if (convert := _to_wire(column)) is not None],
+        [(i, _TO_PYTHON[column.kind]) for i, column in enumerate(columns) if column.kind in _TO_PYTHON],
     )

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
 
+from tillstream.io.sinks.letters import row_json
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.records import ChangeBatch, Mutation, MutationBatch, MutationKind, MutationRecord
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    DeadLetter,
+    Mutation,
+    MutationBatch,
+    MutationKind,
+    MutationRecord,
+)
 from tillstream.transforms.contracts import CompiledContract, Values
+from tillstream.transforms.output import Refused, RowStage
 
 __all__ = ["MutationPacker", "Packed", "encodable"]
 
@@ -32,11 +41,16 @@ class MutationPacker:
     Args:
         contracts: of each entity; None where it has none, and then rows pass as they are.
         keys: names of each entity's key columns.
+        stages: look at each entity's rows last, in this order.
     """
 
     def __init__(
-        self, contracts: Mapping[str, CompiledContract | None], keys: Mapping[str, tuple[str, ...]]
+        self,
+        contracts: Mapping[str, CompiledContract | None],
+        keys: Mapping[str, tuple[str, ...]],
+        stages: Mapping[str, Sequence[RowStage]],
     ) -> None:
+        self._stages = stages
         self._contracts = contracts
         self._keys = keys
         self._groups: list[tuple[str, tuple[str, ...], list[MutationRecord]]] = []
@@ -85,20 +99,33 @@ class MutationPacker:
         """Append records that are checked already and share their columns; takes the list over."""
         self._groups.append((entity, columns, records))
 
-    def flush(self, batch: ChangeBatch) -> Iterator[MutationBatch]:
-        """Yield what was gathered, in order, as batches of the change batch's shard, and forget it."""
+    def flush(self, batch: ChangeBatch) -> tuple[list[MutationBatch], list[DeadLetter]]:
+        """Return what was gathered, in order, as batches of the change batch's shard, and forget it.
+
+        With it come the dead letters of rows that an entity's stages refuse.
+        """
         groups, self._groups = self._groups, []
-        for entity, columns, records in groups:
-            yield MutationBatch(
-                batch.client,
-                entity,
-                batch.shard,
-                batch.topic,
-                batch.partition,
-                columns,
-                self._keys[entity],
-                tuple(records),
-            )
+        batches: list[MutationBatch] = []
+        letters: list[DeadLetter] = []
+        for entity, columns, gathered in groups:
+            records = gathered
+            for stage in self._stages.get(entity, ()):
+                records, refused = stage.sift(batch, columns, records)
+                letters += [_letter(batch, entity, columns, self._keys[entity], each) for each in refused]
+            if records:
+                batches.append(
+                    MutationBatch(
+                        batch.client,
+                        entity,
+                        batch.shard,
+                        batch.topic,
+                        batch.partition,
+                        columns,
+                        self._keys[entity],
+                        tuple(records),
+                    )
+                )
+        return batches, letters
 
     def _checked_key(self, entity: str, key: Mapping[str, Any]) -> Values:
         contract = self._contracts[entity]
@@ -119,3 +146,22 @@ def _plain_key(columns: tuple[str, ...], row: Mapping[str, Any]) -> Values:
         return tuple([row[column] for column in columns])
     except KeyError as error:
         raise RecordError("missing_key", f"found no column {error}, expected the entity's key") from error
+
+
+def _letter(
+    batch: ChangeBatch, entity: str, columns: tuple[str, ...], key_columns: tuple[str, ...], refused: Refused
+) -> DeadLetter:
+    record, error = refused
+    return DeadLetter(
+        client=batch.client,
+        entity=entity,
+        step="trust",
+        reason=error.reason,
+        detail=error.detail,
+        topic=batch.topic,
+        partition=batch.partition,
+        offset=record.offset,
+        index=record.index,
+        key=row_json(key_columns, record.key),
+        payload=None if record.values is None else row_json(columns, record.values),
+    )

@@ -1,52 +1,65 @@
 """Know every transform by name and version.
 
-A registry is a dict that refuses duplicates, checks names, and lists the known names when one is unknown.
-Versions follow PEP 440's release form, three numbers.
+A registry is a dict that refuses duplicates and lists the known names when one is unknown. Transforms are
+found in modules that are named: those that come with tillstream, those that installed packages announce under
+the entry point group `tillstream.transforms`, and those that a client's config lists. Nothing is scanned, and
+importing a module registers nothing by itself.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable
-from typing import TypeVar
-
-import apache_beam as beam
+import importlib
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
 
 from tillstream.pipelines.errors import TransformError
+from tillstream.transforms.api import TransformInfo, info_of
 
-__all__ = ["Registry"]
+__all__ = ["ENTRY_POINTS", "Registry", "find_transforms"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+")
-
-_DoFnType = TypeVar("_DoFnType", bound="type[beam.DoFn]")
+ENTRY_POINTS = "tillstream.transforms"
+_BUNDLED = ("tillstream.transforms.clients.globex",)
 
 
 class Registry:
-    """Map `client.transform@1.2.3` to the DoFn class that it names."""
+    """Map `client.transform@1.2.3` to the class that it names: a DoFn or an Aggregate."""
 
     def __init__(self) -> None:
-        self._known: dict[str, type[beam.DoFn]] = {}
+        self._known: dict[str, type[Any]] = {}
 
-    def register(self, name: str) -> Callable[[_DoFnType], _DoFnType]:
-        """Return a decorator that registers a DoFn under a name and version.
+    def add(self, cls: type[Any]) -> None:
+        """Add a class that is marked as a transform.
 
         Raises:
-            TransformError: if the name is not of the form `client.transform@1.2.3`, or is taken.
+            TransformError: if it is not marked, or another class has its name and version.
         """
-        if not _NAME.fullmatch(name):
-            raise TransformError(f"transform {name!r}: expected client.transform@1.2.3 in lower case")
-        if name in self._known:
-            raise TransformError(f"transform {name!r} is registered already: raise its version")
+        info = info_of(cls)
+        if info is None:
+            raise TransformError(f"{cls.__qualname__} is no transform: mark it with @transform(name)")
+        known = self._known.get(info.name)
+        if known is not None and known is not cls:
+            raise TransformError(
+                f"transform {info.name!r} is {_place(known)} and {_place(cls)}: raise the version of one"
+            )
+        self._known[info.name] = cls
 
-        def add(dofn: _DoFnType) -> _DoFnType:
-            self._known[name] = dofn
-            return dofn
+    def collect(self, module: ModuleType) -> None:
+        """Add the transforms that a module defines; those that it imports belong to others.
 
-        return add
+        Raises:
+            TransformError: as `add` does.
+        """
+        for value in list(vars(module).values()):
+            defined_here = isinstance(value, type) and value.__module__ == module.__name__
+            if defined_here and info_of(value) is not None:
+                self.add(value)
 
-    def get(self, name: str) -> type[beam.DoFn]:
-        """Return the DoFn class of a name.
+    def get(self, name: str) -> type[Any]:
+        """Return the class of a name.
 
         Raises:
             TransformError: if there is none; near matches are named, else all known ones.
@@ -58,6 +71,45 @@ class Registry:
             known = ", ".join(near) or "none"
             raise TransformError(f"transform {name!r} is unknown; expected one of: {known}") from None
 
+    def info(self, name: str) -> TransformInfo:
+        """Return what a transform says of itself; raises as `get` does."""
+        info = info_of(self.get(name))
+        assert info is not None  # add() took nothing else
+        return info
+
     def names(self) -> list[str]:
-        """Return all known names in order."""
-        return sorted(self._known)
+        """Return all known names in order, the versions of one transform by number."""
+        return sorted(self._known, key=lambda name: (name.split("@")[0], self.info(name).version))
+
+
+def find_transforms(modules: Iterable[str] = (), path: str | None = None) -> Registry:
+    """Return a registry of all transforms that can be found.
+
+    Args:
+        modules: names of modules beside those that come with tillstream and those of installed packages.
+        path: a folder in which modules are looked for first, or None.
+
+    Raises:
+        TransformError: if a module cannot be imported, or two classes have one name and version.
+    """
+    if path is not None and path not in sys.path:
+        sys.path.insert(0, path)
+    registry = Registry()
+    named: Sequence[str] = [each.value for each in entry_points(group=ENTRY_POINTS)]
+    for name in dict.fromkeys([*_BUNDLED, *named, *modules]):
+        registry.collect(_imported(name))
+    return registry
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise TransformError(
+            f"transforms of module {name!r}: importing it raised {type(error).__name__}: {error}; "
+            "expected a module that can be imported wherever the pipeline runs"
+        ) from error
+
+
+def _place(cls: type[Any]) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

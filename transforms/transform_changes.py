@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -14,49 +12,29 @@ from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
-from tillstream.pipelines.errors import RecordError, TransformError
+from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import (
     ChangeBatch,
-    ChangeEvent,
     ChangeRecord,
     DeadLetter,
     DeadLetterBatch,
-    Mutation,
-    MutationBatch,
     MutationKind,
     MutationRecord,
 )
-from tillstream.transforms.clients import bundled_transforms
 from tillstream.transforms.contracts import CompiledContract, Values, has_placeholders, refuse_placeholders
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
+from tillstream.transforms.flow_runner import FlowRunner, letter_of
+from tillstream.transforms.flows import Flow, flows_of, registry_of
+from tillstream.transforms.keyed_state import StateEntry, horizon_us
+from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker, encodable
+from tillstream.transforms.routing import routers_of
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 
-__all__ = ["TransformChanges", "check_dofn"]
+__all__ = ["TransformChanges"]
 
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-_GENERATION, _FIRST = "generation:", "first:"
 _UPSERT = MutationKind.UPSERT
-_LIFECYCLE = ("start_bundle", "finish_bundle")
-
-
-def check_dofn(name: str, dofn: type[beam.DoFn]) -> None:
-    """Refuse a DoFn that needs more of Beam than the batch path gives it.
-
-    Raises:
-        TransformError: if `process` takes anything but the change event, such as state or timers, or if
-            a bundle's start or end yields, because what it yields would belong to no change.
-    """
-    parameters = list(inspect.signature(dofn.process).parameters.values())[1:]
-    extra = [parameter.name for parameter in parameters[1:]]
-    if not parameters or extra:
-        found = ", ".join(extra) or "nothing"
-        raise TransformError(f"transform {name!r}: process takes {found}, expected the change event alone")
-    for method in _LIFECYCLE:
-        if inspect.isgeneratorfunction(getattr(dofn, method)):
-            raise TransformError(f"transform {name!r}: {method} yields, expected process alone to do so")
 
 
 class TransformChanges(beam.DoFn):
@@ -78,6 +56,7 @@ class TransformChanges(beam.DoFn):
     """
 
     HEAD, LOG = specs("shard")
+    CLIENT_HEAD, CLIENT_LOG = specs("client")
 
     def __init__(self, config: ClientConfig, generation: int | None = None) -> None:
         self._config = config
@@ -87,49 +66,70 @@ class TransformChanges(beam.DoFn):
 
     def setup(self) -> None:
         """Compile the contracts and set up the client's DoFns."""
-        registry = bundled_transforms()
-        self._contracts: dict[str, CompiledContract | None] = {}
-        self._transforms: dict[str, beam.DoFn] = {}
-        for name, entity in self._config.entities.items():
-            columns = entity.columns()
-            self._contracts[name] = CompiledContract(name, columns, entity.key) if columns else None
-            if entity.transform is not None:
-                self._transforms[name] = registry.get(entity.transform)()
-                self._transforms[name].setup()
-        dedup = self._config.dedup
+        config = self._config
+        self._contracts = contracts_of(config)
+        keys = {name: tuple(entity.key) for name, entity in config.entities.items()}
+        self._packer = MutationPacker(self._contracts, keys, row_stages(config))
+        flows = flows_of(config, registry_of(config))
+        self._flows = flows
+        self._routers = routers_of(config, flows)
+        self._runners = {
+            flow.target: FlowRunner(flow, self._packer)
+            for each in flows.values()
+            for flow in each
+            if flow.kind == "record"
+        }
+        for runner in self._runners.values():
+            runner.dofn.setup()
+        dedup = config.dedup
         self._deduplicator = None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us)
-        self._memory: ShardMemory[Entry] = shared_memory(self._config.client, dedup.horizon_us, Entry)
-        keys = {name: tuple(entity.key) for name, entity in self._config.entities.items()}
-        self._packer = MutationPacker(self._contracts, keys)
+        self._memory: ShardMemory[Entry] = shared_memory(config.client, dedup.horizon_us, Entry)
+        states = {
+            f"{target}/{name}": state
+            for target, runner in self._runners.items()
+            for name, state in runner.flow.parameters.states.items()
+        }
+        self._states: ShardMemory[StateEntry] | None = None
+        if states or any(self._routers.values()):
+            name = f"{config.client}/state"
+            self._states = shared_memory(name, horizon_us(states), StateEntry)
 
     def start_bundle(self) -> None:
         """Tell the client's DoFns."""
-        for dofn in self._transforms.values():
-            dofn.start_bundle()
+        for runner in self._runners.values():
+            runner.dofn.start_bundle()
 
     def process(
         self,
         element: tuple[bytes, bytes],
         head: Any = beam.DoFn.StateParam(HEAD),
         log: Any = beam.DoFn.StateParam(LOG),
+        client_head: Any = beam.DoFn.StateParam(CLIENT_HEAD),
+        client_log: Any = beam.DoFn.StateParam(CLIENT_LOG),
     ) -> Iterator[Any]:
         """Transform one batch."""
         shard_key, frame = element
         batch = ChangeBatch.decode(frame)
         shard = self._memory.open(shard_key, head, log)
+        state = None if self._states is None else self._states.open(shard_key, client_head, client_log)
         if self._deduplicator is not None:
             batch = self._without_repeated(batch, shard, self._deduplicator)
-        dofn = self._transforms.get(batch.entity)
-        if dofn is not None:
-            letters = self._transform(batch, dofn)
-        elif self._pass_all(batch, frame):
-            letters = []
-        else:
-            letters = self._pass(batch)
-        mutations = list(self._packer.flush(batch))
+        letters: list[DeadLetter] = []
+        for flow in self._flows[batch.entity]:
+            letters += self._apply(batch, frame, flow, state)
+        for router in self._routers[batch.entity]:
+            assert state is not None  # kept for whoever has routers
+            messages, refused = router.route(batch, state)
+            letters += refused
+            for message in messages:
+                yield TaggedOutput(message.tag, (message.key, message.frame))
+        mutations, refused = self._packer.flush(batch)
+        letters += refused
         if self._generation is not None:
-            mutations = [_numbered(each, shard.counters, self._generation) for each in mutations]
+            mutations = [numbered(each, shard.counters, self._generation) for each in mutations]
         shard.commit()
+        if state is not None:
+            state.commit()
         for each in mutations:
             yield shard_key, each.encode()
         if letters:
@@ -138,13 +138,22 @@ class TransformChanges(beam.DoFn):
 
     def finish_bundle(self) -> None:
         """Tell the client's DoFns."""
-        for dofn in self._transforms.values():
-            dofn.finish_bundle()
+        for runner in self._runners.values():
+            runner.dofn.finish_bundle()
 
     def teardown(self) -> None:
         """Tell the client's DoFns."""
-        for dofn in self._transforms.values():
-            dofn.teardown()
+        for runner in self._runners.values():
+            runner.dofn.teardown()
+
+    def _apply(
+        self, batch: ChangeBatch, frame: bytes, flow: Flow, state: Shard[StateEntry] | None
+    ) -> Sequence[DeadLetter]:
+        if flow.kind == "record":
+            return self._runners[flow.target].run(batch, state)
+        if flow.kind == "copy" and not self._pass_all(batch, frame, flow):
+            return self._pass(batch, flow)
+        return ()
 
     def _without_repeated(
         self, batch: ChangeBatch, shard: Shard[Entry], deduplicator: Deduplicator
@@ -154,28 +163,9 @@ class TransformChanges(beam.DoFn):
             self._dropped[reason].inc(count)
         return msgspec.structs.replace(batch, records=tuple(result.records))
 
-    def _transform(self, batch: ChangeBatch, dofn: beam.DoFn) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
-        name = self._config.entities[batch.entity].transform
-        for record in batch.records:
-            try:
-                refuse_placeholders(record.after)
-                # All of an event's mutations or none: half of them would be neither delivered nor lost.
-                for packed in [self._packer.check(each) for each in _mutations(dofn, batch.event(record))]:
-                    self._packer.append(*packed)
-            except RecordError as error:
-                letters.append(_letter(batch, record, error, name))
-            except MemoryError:
-                # The limit of the process is no fault of the record that met it.
-                raise
-            except Exception as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
-                refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
-                letters.append(_letter(batch, record, refused, name, traceback.format_exc()))
-        return letters
-
-    def _pass_all(self, batch: ChangeBatch, frame: bytes) -> bool:
+    def _pass_all(self, batch: ChangeBatch, frame: bytes, flow: Flow) -> bool:
         """Check all rows in one go; pass none of them, and return False, where one may be refused."""
-        contract = self._contracts[batch.entity]
+        contract = self._contracts[flow.target]
         if contract is None or has_placeholders(frame):
             return False
         records = batch.records
@@ -195,34 +185,23 @@ class TransformChanges(beam.DoFn):
         except RecordError:
             return False
         if packed:
-            self._packer.extend(batch.entity, contract.columns, packed)
+            self._packer.extend(flow.target, contract.columns, packed)
         return True
 
-    def _pass(self, batch: ChangeBatch) -> list[DeadLetter]:
+    def _pass(self, batch: ChangeBatch, flow: Flow) -> list[DeadLetter]:
         """Check rows in one pass: without a DoFn nobody wants to see them as dicts."""
         letters: list[DeadLetter] = []
-        contract = self._contracts[batch.entity]
+        contract = self._contracts[flow.target]
         append = self._packer.append
         for record in batch.records:
             try:
                 refuse_placeholders(record.after)
                 columns, packed = _checked(batch, record, contract)
             except RecordError as error:
-                letters.append(_letter(batch, record, error))
+                letters.append(letter_of(batch, record, error, flow))
             else:
-                append(batch.entity, columns, packed)
+                append(flow.target, columns, packed)
         return letters
-
-
-def _numbered(batch: MutationBatch, counters: dict[str, int], generation: int) -> MutationBatch:
-    """Give a batch the next number of its entity; names of entities hold no colon."""
-    if counters.get(_GENERATION) != generation:
-        for name in [each for each in counters if each.startswith(_FIRST)]:
-            del counters[name]
-        counters[_GENERATION] = generation
-    sequence = counters[batch.entity] = counters.get(batch.entity, 0) + 1
-    first = counters.setdefault(_FIRST + batch.entity, sequence)
-    return msgspec.structs.replace(batch, sequence=sequence, generation=generation, first=first)
 
 
 def _checked(
@@ -249,45 +228,3 @@ def _decode_row(row: bytes) -> dict[str, Any]:
         return _decode_json(row)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError("malformed", f"found {error}, expected a row") from error
-
-
-def _mutations(dofn: beam.DoFn, event: ChangeEvent) -> list[Mutation]:
-    found = dofn.process(event)
-    mutations = [] if found is None else list(found)
-    for index, mutation in enumerate(mutations):
-        if not isinstance(mutation, Mutation):
-            raise RecordError(
-                "transform_failed",
-                f"found a {type(mutation).__name__} from process, expected event.upsert() or event.delete()",
-            )
-        if mutation.index != index:
-            mutations[index] = msgspec.structs.replace(mutation, index=index)
-    return mutations
-
-
-def _letter(
-    batch: ChangeBatch,
-    record: ChangeRecord,
-    error: RecordError,
-    transform: str | None = None,
-    trace: str | None = None,
-) -> DeadLetter:
-    payload = b'{"op":"%b","before":%b,"after":%b}' % (
-        record.operation.value.encode(),
-        record.before or b"null",
-        record.after or b"null",
-    )
-    return DeadLetter(
-        client=batch.client,
-        entity=batch.entity,
-        step="transform",
-        reason=error.reason,
-        detail=error.detail,
-        topic=batch.topic,
-        partition=batch.partition,
-        offset=record.offset,
-        key=msgspec.json.encode(dict(zip(batch.key_columns, record.key, strict=True))),
-        payload=payload,
-        transform=transform,
-        traceback=trace,
-    )

@@ -12,7 +12,7 @@ import msgspec
 
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
-__all__ = ["Encoder", "identity_of", "letter_line", "refused", "sift", "text_of"]
+__all__ = ["Encoder", "identity_of", "letter_line", "refused", "row_json", "sift", "text_of"]
 
 
 class Encoder(Protocol):
@@ -46,8 +46,8 @@ def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str
         partition=batch.partition,
         offset=record.offset,
         index=record.index,
-        key=_json(batch.key_columns, record.key),
-        payload=None if record.values is None else _json(batch.columns, record.values),
+        key=row_json(batch.key_columns, record.key),
+        payload=None if record.values is None else row_json(batch.columns, record.values),
         sink=sink,
     )
 
@@ -98,7 +98,8 @@ def identity_of(letter: DeadLetter) -> tuple[Any, ...]:
     return (*place, letter.step, letter.sink or "")
 
 
-def _json(columns: Sequence[str], values: Sequence[Any]) -> bytes:
+def row_json(columns: Sequence[str], values: Sequence[Any]) -> bytes:
+    """Return a row's wire form as a JSON object, for people to read."""
     row = {column: _plain(value) for column, value in zip(columns, values, strict=True)}
     # The standard encoder spells lone surrogates, which may be why the row is refused.
     return json.dumps(row, default=_spelt, separators=(",", ":")).encode()

@@ -8,15 +8,16 @@ from decimal import ROUND_HALF_UP, Decimal
 import apache_beam as beam
 
 from tillstream.pipelines.records import ChangeEvent, Mutation, Operation
-from tillstream.transforms.registry import Registry
+from tillstream.transforms.api import transform
 
-__all__ = ["PagePath", "PriceInEuros", "register"]
+__all__ = ["PagePath", "PriceInEuros"]
 
 _CENT = Decimal("0.01")
 # Rates that globex's finance department fixes for a year; a new year is a new version.
 _EUROS_PER_UNIT = {"EUR": Decimal(1), "USD": Decimal("0.92"), "GBP": Decimal("1.17")}
 
 
+@transform("globex.price_in_euros@1.0.0")
 class PriceInEuros(beam.DoFn):
     """Add `price_eur` to a price, rounded half up to the cent."""
 
@@ -36,6 +37,7 @@ class PriceInEuros(beam.DoFn):
         yield event.upsert({**event.after, "price_eur": euros})
 
 
+@transform("globex.page_path@1.0.0")
 class PagePath(beam.DoFn):
     """Keep page views of people: drop robots, and cut the query off the page's address."""
 
@@ -45,9 +47,3 @@ class PagePath(beam.DoFn):
             yield event.delete()
         elif "bot" not in (event.after.get("user_agent") or "").lower():
             yield event.upsert({**event.after, "page": event.after["page"].split("?", 1)[0]})
-
-
-def register(registry: Registry) -> None:
-    """Register globex's transforms."""
-    registry.register("globex.price_in_euros@1.0.0")(PriceInEuros)
-    registry.register("globex.page_path@1.0.0")(PagePath)

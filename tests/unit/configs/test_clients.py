@@ -12,7 +12,7 @@ from tillstream.runners.demo.schema import SCHEMA, TABLES
 from tillstream.runners.local.addresses import Addresses
 from tillstream.runners.local.layout import Layout
 from tillstream.runners.local.ports import PREFERRED_PORTS
-from tillstream.transforms.clients import bundled_transforms
+from tillstream.transforms.registry import find_transforms
 
 FOLDER = Path(configs.__file__).parent
 SHIPPED = sorted(FOLDER.glob("clients/*.yaml")) + sorted(FOLDER.glob("examples/*.yaml"))
@@ -43,7 +43,7 @@ def test_it_loads(path: Path) -> None:
     assert config.client == path.stem
     for entity in config.entities.values():
         if entity.transform is not None:
-            assert bundled_transforms().get(entity.transform)
+            assert find_transforms().get(entity.transform)
 
 
 def test_acme_is_the_demo() -> None:

@@ -275,7 +275,7 @@ def test_unknown_transforms(load_text: Load, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(text.replace("PORT:-5432", "PORT"))
     with pytest.raises(ConfigError) as both:
-        load(tmp_path / "c.yaml", {}, lambda: ["acme.total@1.0.0", "acme.page@2.0.0"])
+        load(tmp_path / "c.yaml", {}, lambda *_: ["acme.total@1.0.0", "acme.page@2.0.0"])
     (unset,) = str(caught.value).splitlines()
     assert str(both.value).splitlines() == [
         (
@@ -289,7 +289,7 @@ def test_unknown_transforms(load_text: Load, tmp_path: Path) -> None:
 def test_transforms_are_looked_up_where_there_are_some(tmp_path: Path) -> None:
     """Without an entity that has a transform nobody asks which there are."""
     (tmp_path / "c.yaml").write_text(GOOD, encoding="utf-8")
-    load(tmp_path / "c.yaml", {}, lambda: pytest.fail("asked"))
+    load(tmp_path / "c.yaml", {}, lambda *_: pytest.fail("asked"))
 
 
 def test_a_sink_is_not_asked_for_more_than_it_can_give() -> None:

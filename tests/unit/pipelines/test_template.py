@@ -52,7 +52,7 @@ def test_labels_are_pinned(proto: Any) -> None:
 
 
 def test_state_is_keyed_and_named(proto: Any) -> None:
-    """Offset, the shard's cells and the sinks' are the pipeline's only state, under names that stay."""
+    """Offset, the shard's cells, those of clients' transforms and the sinks' are the pipeline's only state, under names that stay."""
     steps = [
         each for each in proto.components.transforms.values() if each.spec.urn == "beam:transform:pardo:v1"
     ]
@@ -61,6 +61,8 @@ def test_state_is_keyed_and_named(proto: Any) -> None:
         ("ReadChanges/ParDo(ReadChanges)", "offset"),
         ("TransformChanges/ParDo(TransformChanges)", "shard_head"),
         ("TransformChanges/ParDo(TransformChanges)", "shard_log"),
+        ("TransformChanges/ParDo(TransformChanges)", "client_head"),
+        ("TransformChanges/ParDo(TransformChanges)", "client_log"),
         ("WriteSinks", "keyed"),
     }
 

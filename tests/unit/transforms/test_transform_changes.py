@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -11,7 +11,6 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.records import (
     ChangeBatch,
     ChangeRecord,
@@ -20,7 +19,7 @@ from tillstream.pipelines.records import (
     Operation,
 )
 from tillstream.transforms.fake_state import FakeBag, FakeCell
-from tillstream.transforms.transform_changes import TransformChanges, check_dofn
+from tillstream.transforms.transform_changes import TransformChanges
 
 KEYED = beam.typehints.Tuple[bytes, bytes]
 
@@ -137,17 +136,6 @@ def test_a_transform_that_raises_leaves_a_dead_letter_with_its_version() -> None
         [],
         [("transform_failed", "globex.public.prices", 2, 1, "globex.price_in_euros@1.0.0", True)],
     )
-
-
-def test_beams_state_is_refused_on_the_batch_path() -> None:
-    """A DoFn that wants more than the event is told so before the job starts."""
-
-    class Stateful(beam.DoFn):
-        def process(self, event: Any, timestamp: Any = beam.DoFn.TimestampParam) -> Iterator[Any]:
-            yield event, timestamp
-
-    with pytest.raises(TransformError, match="process takes timestamp"):
-        check_dofn("acme.x@1.0.0", Stateful)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,146 @@
+"""Apply a client's DoFn to the changes of a batch, record by record."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+
+from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
+from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.contracts import CompiledContract, refuse_placeholders
+from tillstream.transforms.flows import Flow
+from tillstream.transforms.keyed_state import StateCells, StateEntry
+from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.shard_state import Shard
+
+__all__ = ["FlowRunner", "letter_of"]
+
+
+class FlowRunner:
+    """Hold one DoFn, and call it.
+
+    Args:
+        flow: which DoFn, and what it makes rows of.
+        packer: takes the rows.
+    """
+
+    def __init__(self, flow: Flow, packer: MutationPacker) -> None:
+        assert flow.transform is not None  # copies have none to call
+        assert flow.info is not None
+        self.flow = flow
+        self.dofn: beam.DoFn = flow.transform()
+        self._packer = packer
+        model = flow.info.input
+        self._input = None if model is None else CompiledContract(flow.source, columns_of_model(model), ())
+        states = flow.parameters.states
+        self._cells = StateCells(flow.info.unversioned, states) if states else None
+
+    def run(self, batch: ChangeBatch, state: Shard[StateEntry] | None) -> list[DeadLetter]:
+        """Apply the DoFn to all changes of a batch; return the dead letters of those that it refuses.
+
+        Args:
+            batch: of the flow's source.
+            state: the shard's state of clients' transforms; None where none of them asks for any.
+        """
+        letters = []
+        for record in batch.records:
+            letter = self.apply(batch, record, state, {})
+            if letter is not None:
+                letters.append(letter)
+        return letters
+
+    def apply(
+        self,
+        batch: ChangeBatch,
+        record: ChangeRecord,
+        state: Shard[StateEntry] | None,
+        arguments: Mapping[str, Any],
+    ) -> DeadLetter | None:
+        """Apply the DoFn to one change; return its dead letter where it is refused.
+
+        Args:
+            batch: that the change came in.
+            record: the change.
+            state: as of `run`.
+            arguments: for parameters of `process` beside the event and its state.
+        """
+        try:
+            refuse_placeholders(record.after)
+            event = self._event(batch, record)
+            cells = {}
+            if self._cells is not None and state is not None:
+                cells = self._cells.open(state, batch.entity, record.key)
+            # All of an event's mutations or none: half of them would be neither delivered nor lost.
+            check = self._packer.check
+            packed = [check(each) for each in _mutations(self.dofn.process(event, **cells, **arguments))]
+            if self._cells is not None and state is not None:
+                self._cells.keep(state, batch.entity, record.key, cells, record.source_time_us)
+        except RecordError as error:
+            return letter_of(batch, record, error, self.flow)
+        except MemoryError:
+            # The limit of the process is no fault of the record that met it.
+            raise
+        except Exception as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
+            refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
+            return letter_of(batch, record, refused, self.flow, traceback.format_exc())
+        for each in packed:
+            self._packer.append(*each)
+        return None
+
+    def _event(self, batch: ChangeBatch, record: ChangeRecord) -> ChangeEvent:
+        contract, target = self._input, self.flow.target
+        if contract is None:
+            return batch.event(record, target)
+        try:
+            after = None if record.after is None else contract.typed(record.after)
+        except RecordError as error:
+            raise RecordError(error.reason, f"the transform's input: {error.detail}") from error
+        before = None if record.before is None else contract.typed_loosely(record.before)
+        return batch.typed_event(record, before, after, target)
+
+
+def _mutations(found: Any) -> list[Mutation]:
+    mutations = [] if found is None else list(found)
+    for index, mutation in enumerate(mutations):
+        if not isinstance(mutation, Mutation):
+            raise RecordError(
+                "transform_failed",
+                f"found a {type(mutation).__name__} from process, expected event.upsert() or event.delete()",
+            )
+        if mutation.index != index:
+            mutations[index] = msgspec.structs.replace(mutation, index=index)
+    return mutations
+
+
+def letter_of(
+    batch: ChangeBatch,
+    record: ChangeRecord,
+    error: RecordError,
+    flow: Flow,
+    trace: str | None = None,
+) -> DeadLetter:
+    """Return the dead letter of a change that a flow refuses."""
+    payload = b'{"op":"%b","before":%b,"after":%b}' % (
+        record.operation.value.encode(),
+        record.before or b"null",
+        record.after or b"null",
+    )
+    return DeadLetter(
+        client=batch.client,
+        entity=flow.target,
+        step="transform",
+        reason=error.reason,
+        detail=error.detail,
+        topic=batch.topic,
+        partition=batch.partition,
+        offset=record.offset,
+        key=msgspec.json.encode(dict(zip(batch.key_columns, record.key, strict=True))),
+        payload=payload,
+        transform=flow.name,
+        traceback=trace,
+    )

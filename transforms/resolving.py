@@ -1,0 +1,80 @@
+"""Complete a client's config by what its transforms say of themselves."""
+
+from __future__ import annotations
+
+from tillstream.configs import ClientConfig, Column, ColumnModel
+from tillstream.configs.contract import text_of
+from tillstream.pipelines.errors import TransformError
+from tillstream.transforms.api import TransformInfo
+from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.flows import flows_of, registry_of
+
+__all__ = ["resolve"]
+
+
+def resolve(config: ClientConfig) -> ClientConfig:
+    """Return the config with the contracts that transforms bring for entities that have none of their own.
+
+    Where the config has a contract, that one holds, and must ask for nothing that the transform's lacks.
+
+    Raises:
+        TransformError: as `flows_of` does; if a transform makes rows of an entity that the config lacks, or
+            if contracts contradict each other.
+    """
+    entities = dict(config.entities)
+    for flows in flows_of(config, registry_of(config)).values():
+        for flow in flows:
+            if flow.info is None:
+                continue
+            for name, model in flow.info.outputs.items():
+                target = flow.target if name is None else name
+                if target not in entities:
+                    raise TransformError(
+                        f"transform {flow.info.name!r} makes rows of {target!r}, "
+                        f"expected an entity of the config: {', '.join(entities)}"
+                    )
+                columns = columns_of_model(model)
+                entity = entities[target]
+                if entity.contract is None:
+                    contract = {
+                        each.name: ColumnModel(type=text_of(each), nullable=each.nullable) for each in columns
+                    }
+                    entities[target] = entity.model_copy(update={"contract": contract})
+                else:
+                    _check(target, entity.columns(), columns, flow.info)
+    resolved = config.model_copy(update={"entities": entities})
+    _check_sinks(resolved)
+    return resolved
+
+
+def _check(entity: str, asked: tuple[Column, ...], made: tuple[Column, ...], info: TransformInfo) -> None:
+    known = {column.name: column for column in made}
+    for column in asked:
+        found = known.get(column.name)
+        if found is None and not column.nullable:
+            raise TransformError(
+                f"entity {entity!r}: column {column.name!r} is none that transform {info.name!r} makes, "
+                f"expected one of {', '.join(known)}"
+            )
+        if found is not None and text_of(found) != text_of(column):
+            raise TransformError(
+                f"entity {entity!r}: column {column.name!r} is {text_of(column)}, "
+                f"but transform {info.name!r} makes {text_of(found)}"
+            )
+
+
+def _check_sinks(config: ClientConfig) -> None:
+    for name, entity in config.entities.items():
+        for sink in entity.sinks:
+            model = config.sinks[sink]
+            needing = model.type == "postgres" or getattr(model, "format", "") in ("parquet", "avro")
+            if needing and entity.contract is None:
+                raise TransformError(
+                    f"entity {name!r}: found no contract, expected the columns that sink {sink!r} writes: "
+                    f"write them in the config, or give transform {entity.transform!r} an output model"
+                )
+        missing = [key for key in entity.key if entity.contract is not None and key not in entity.contract]
+        if missing:
+            raise TransformError(
+                f"entity {name!r}: found no {', '.join(missing)} in its contract, expected its key's columns"
+            )
