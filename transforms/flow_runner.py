@@ -18,7 +18,32 @@ from tillstream.transforms.keyed_state import StateCells, StateEntry
 from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.shard_state import Shard
 
-__all__ = ["FlowRunner", "letter_of"]
+__all__ = ["EventReader", "FlowRunner", "letter_of", "mutations_of"]
+
+
+class EventReader:
+    """Decode changes into the events that a flow's DoFn sees: typed where it has an input contract.
+
+    Args:
+        flow: whose input they are.
+    """
+
+    def __init__(self, flow: Flow) -> None:
+        self._target = flow.target
+        model = None if flow.info is None else flow.info.input
+        self._contract = None if model is None else CompiledContract(flow.source, columns_of_model(model), ())
+
+    def event(self, batch: ChangeBatch, record: ChangeRecord) -> ChangeEvent:
+        """Return the event of one change; raises RecordError where its row breaks the input contract."""
+        contract, target = self._contract, self._target
+        if contract is None:
+            return batch.event(record, target)
+        try:
+            after = None if record.after is None else contract.typed(record.after)
+        except RecordError as error:
+            raise RecordError(error.reason, f"the transform's input: {error.detail}") from error
+        before = None if record.before is None else contract.typed_loosely(record.before)
+        return batch.typed_event(record, before, after, target)
 
 
 class FlowRunner:
@@ -35,8 +60,7 @@ class FlowRunner:
         self.flow = flow
         self.dofn: beam.DoFn = flow.transform()
         self._packer = packer
-        model = flow.info.input
-        self._input = None if model is None else CompiledContract(flow.source, columns_of_model(model), ())
+        self._reader = EventReader(flow)
         states = flow.parameters.states
         self._cells = StateCells(flow.info.unversioned, states) if states else None
 
@@ -71,13 +95,13 @@ class FlowRunner:
         """
         try:
             refuse_placeholders(record.after)
-            event = self._event(batch, record)
+            event = self._reader.event(batch, record)
             cells = {}
             if self._cells is not None and state is not None:
                 cells = self._cells.open(state, batch.entity, record.key)
             # All of an event's mutations or none: half of them would be neither delivered nor lost.
             check = self._packer.check
-            packed = [check(each) for each in _mutations(self.dofn.process(event, **cells, **arguments))]
+            packed = [check(each) for each in mutations_of(self.dofn.process(event, **cells, **arguments))]
             if self._cells is not None and state is not None:
                 self._cells.keep(state, batch.entity, record.key, cells, record.source_time_us)
         except RecordError as error:
@@ -92,19 +116,9 @@ class FlowRunner:
             self._packer.append(*each)
         return None
 
-    def _event(self, batch: ChangeBatch, record: ChangeRecord) -> ChangeEvent:
-        contract, target = self._input, self.flow.target
-        if contract is None:
-            return batch.event(record, target)
-        try:
-            after = None if record.after is None else contract.typed(record.after)
-        except RecordError as error:
-            raise RecordError(error.reason, f"the transform's input: {error.detail}") from error
-        before = None if record.before is None else contract.typed_loosely(record.before)
-        return batch.typed_event(record, before, after, target)
 
-
-def _mutations(found: Any) -> list[Mutation]:
+def mutations_of(found: Any) -> list[Mutation]:
+    """Return what `process` returned as mutations, numbered; raises RecordError where it is anything else."""
     mutations = [] if found is None else list(found)
     for index, mutation in enumerate(mutations):
         if not isinstance(mutation, Mutation):

@@ -1,0 +1,205 @@
+"""Run DoFns that want Beam's own state, timers or other parameters: one element a change, the slow path.
+
+Beam's Python state costs about half a millisecond a cell and element, so such a DoFn sees some thousand
+changes a second. It gets the same ChangeEvent as on the fast path, keyed by the entity's key; what its
+`process` and its timers yield are mutations. There is no watermark: timers of processing time fire, those of
+event time do not.
+"""
+
+from __future__ import annotations
+
+import functools
+import traceback
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+from apache_beam.pvalue import TaggedOutput
+
+from tillstream.configs import ClientConfig
+from tillstream.io.collector import DEAD_LETTERS
+from tillstream.io.sinks.letters import row_json
+from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import ChangeBatch, DeadLetter, DeadLetterBatch, Mutation
+from tillstream.pipelines.sharding import shard_key
+from tillstream.transforms.contracts import refuse_placeholders
+from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of
+from tillstream.transforms.flows import Flow
+from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.output import contracts_of, numbered, row_stages
+from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.routing import MAIN, Message, typed
+from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
+
+__all__ = ["BeamFlow", "BeamRouter", "tag_of"]
+
+_encode = msgspec.msgpack.Encoder().encode
+_KEYED = beam.typehints.Tuple[bytes, bytes]
+_LETTERS = "letters"
+
+
+def tag_of(flow: Flow) -> str:
+    """Return the tag under which a flow's changes leave TransformChanges."""
+    return f"beam_{flow.target}"
+
+
+class BeamRouter:
+    """Send each change on its own, keyed by the entity's key."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._tag = tag_of(flow)
+
+    def route(
+        self,
+        batch: ChangeBatch,
+        state: Shard[StateEntry],  # noqa: ARG002  (the DoFn keeps its own)
+    ) -> tuple[Sequence[Message], Sequence[DeadLetter]]:
+        """Return one message for each change, a batch of one."""
+        replace = msgspec.structs.replace
+        return [
+            Message(self._tag, _encode(record.key), replace(batch, records=(record,)).encode())
+            for record in batch.records
+        ], ()
+
+
+class _Pack(beam.DoFn):
+    """Check, pack and number the mutations of a shard."""
+
+    HEAD, LOG = specs("packed")
+
+    def __init__(self, config: ClientConfig, flow: Flow, generation: int | None) -> None:
+        self._config = config
+        self._flow = flow
+        self._generation = generation
+
+    def setup(self) -> None:
+        """Compile the contracts."""
+        keys = {name: tuple(entity.key) for name, entity in self._config.entities.items()}
+        self._packer = MutationPacker(contracts_of(self._config), keys, row_stages(self._config))
+        name = f"{self._config.client}/beam/{self._flow.target}"
+        self._memory: ShardMemory[StateEntry] = shared_memory(name, None, StateEntry)
+
+    def process(
+        self,
+        element: tuple[bytes, bytes],
+        head: Any = beam.DoFn.StateParam(HEAD),
+        log: Any = beam.DoFn.StateParam(LOG),
+    ) -> Iterator[Any]:
+        """Turn one mutation into a batch."""
+        shard_key_, frame = element
+        mutation = Mutation.decode(frame)
+        shard = self._memory.open(shard_key_, head, log)
+        number = int(shard_key_[1:].split(b"#", 1)[0])
+        client, source = self._config.client, self._flow.source
+        batch = ChangeBatch(client, source, number, mutation.topic, mutation.partition, (), ())
+        letters: list[DeadLetter] = []
+        try:
+            self._packer.append(*self._packer.check(mutation))
+        except RecordError as error:
+            letters.append(_refused(client, mutation, error, self._flow))
+        batches, more = self._packer.flush(batch)
+        for each in batches:
+            made = each if self._generation is None else numbered(each, shard.counters, self._generation)
+            yield shard_key_, made.encode()
+        shard.commit()
+        if letters or more:
+            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch((*letters, *more)).encode())
+
+
+class BeamFlow(beam.PTransform):
+    """Apply a flow's DoFn to (key, ChangeBatch frame of one change) pairs.
+
+    Output: as of TransformChanges, (shard key, MutationBatch frame) under `MAIN`, and dead letters.
+
+    Delivery guarantees:
+        Exactly-once within the job: the DoFn's state and timers lie in the checkpoint that holds the read
+        offsets. The order of a key's changes is kept. What a timer raises stops the job, because there is no
+        record that a dead letter could keep. State is what the DoFn keeps, without a bound of ours.
+    """
+
+    def __init__(self, config: ClientConfig, flow: Flow, generation: int | None) -> None:
+        super().__init__()
+        self._config = config
+        self._flow = flow
+        self._generation = generation
+
+    def expand(self, changes: beam.PCollection) -> dict[str, beam.PCollection]:
+        """Add the client's DoFn, and what packs its mutations."""
+        flink, flow = self._config.flink, self._flow
+        made = changes | "Apply" >> beam.ParDo(_caught(flow)).with_outputs(_LETTERS, main=MAIN)
+        made[_LETTERS].element_type = bytes
+        seed, keys = (
+            zlib.crc32(flow.target.encode()),
+            {name: entity.key for name, entity in self._config.entities.items()},
+        )
+
+        def keyed(mutation: Mutation) -> tuple[bytes, bytes]:
+            found = mutation.row or mutation.key
+            values = tuple(found.get(column) for column in keys.get(mutation.entity, ()))
+            shard = zlib.crc32(msgspec.json.encode(values), seed) % flink.shards
+            return shard_key(shard, flink.shards, flink.max_parallelism), mutation.encode()
+
+        packed = typed(
+            made[MAIN]
+            | "KeyByShard" >> beam.Map(keyed).with_output_types(_KEYED)
+            | "Pack"
+            >> beam.ParDo(_Pack(self._config, flow, self._generation)).with_outputs(DEAD_LETTERS, main=MAIN)
+        )
+        letters = (made[_LETTERS], packed[DEAD_LETTERS]) | "Letters" >> beam.Flatten()
+        return {MAIN: packed[MAIN], DEAD_LETTERS: letters}
+
+
+def _caught(flow: Flow) -> beam.DoFn:
+    """Return the client's DoFn, reading events out of frames, and with what it raises made dead letters."""
+    assert flow.transform is not None  # copies have nothing to apply
+    base: type[beam.DoFn] = flow.transform
+
+    class Caught(base):
+        def setup(self) -> None:
+            self._tillstream_reader = EventReader(flow)
+            super().setup()
+
+        # Beam looks at the signature for the parameters that it must give.
+        @functools.wraps(base.process)
+        def process(self, element: tuple[bytes, bytes], *args: Any, **kwargs: Any) -> Iterable[Any]:
+            batch = ChangeBatch.decode(element[1])
+            (record,) = batch.records
+            trace = None
+            try:
+                refuse_placeholders(record.after)
+                event = self._tillstream_reader.event(batch, record)
+                return mutations_of(super().process(event, *args, **kwargs))
+            except RecordError as error:
+                refused = error
+            except MemoryError:
+                raise
+            except Exception as error:  # noqa: BLE001  # a client's code may raise anything
+                refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
+                trace = traceback.format_exc()
+            letter = letter_of(batch, record, refused, flow, trace)
+            return [TaggedOutput(_LETTERS, DeadLetterBatch((letter,)).encode())]
+
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _caught, (flow,), dict(self.__dict__)
+
+    return Caught()
+
+
+def _refused(client: str, mutation: Mutation, error: RecordError, flow: Flow) -> DeadLetter:
+    row = mutation.row or {}
+    return DeadLetter(
+        client=client,
+        entity=mutation.entity,
+        step="transform",
+        reason=error.reason,
+        detail=error.detail,
+        topic=mutation.topic,
+        partition=mutation.partition,
+        offset=mutation.offset,
+        index=mutation.index,
+        key=row_json(tuple(mutation.key), tuple(mutation.key.values())),
+        payload=row_json(tuple(row), tuple(row.values())) if row else None,
+        transform=flow.name,
+    )
