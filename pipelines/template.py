@@ -13,7 +13,8 @@ from tillstream.io.stable_input import StableInputParDo
 from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce
 from tillstream.transforms.flows import flows_of, registry_of
 from tillstream.transforms.resolving import resolve
-from tillstream.transforms.routing import MAIN, later_stages, tags_of, typed
+from tillstream.transforms.routing import MAIN, Launch, typed
+from tillstream.transforms.stages import later_stages, tags_of
 from tillstream.transforms.transform_changes import TransformChanges
 
 __all__ = ["build"]
@@ -50,7 +51,7 @@ def build(
     ).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
     typed(transformed, *tags)
     batches, letters = [transformed[MAIN]], [read[DEAD_LETTERS], transformed[DEAD_LETTERS]]
-    for outputs in later_stages(config, flows, transformed, generation):
+    for outputs in later_stages(config, flows, transformed, Launch(generation, bounded)):
         batches.append(outputs[MAIN])
         letters.append(outputs[DEAD_LETTERS])
     if writer is None:

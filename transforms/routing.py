@@ -10,11 +10,11 @@ import apache_beam as beam
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.pipelines.records import ChangeBatch, DeadLetter
-from tillstream.transforms.flows import Flow
+from tillstream.transforms.flows import Flow, Kind
 from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.shard_state import Shard
 
-__all__ = ["MAIN", "Message", "Router", "later_stages", "routers_of", "tags_of", "typed"]
+__all__ = ["MAIN", "Launch", "Message", "Outputs", "Router", "Stage", "typed"]
 
 MAIN = "batches"
 
@@ -33,6 +33,26 @@ class Message(NamedTuple):
     frame: bytes
 
 
+class Launch(NamedTuple):
+    """Say what stages must know of a launch.
+
+    Attributes:
+        generation: as of `TransformChanges`.
+        bounded: whether the run ends; then a shard gets its batches in any order.
+    """
+
+    generation: int | None
+    bounded: bool
+
+
+class Outputs(Protocol):
+    """Be what a ParDo or a PTransform of several outputs returns: a dict, or Beam's own tuple."""
+
+    def __getitem__(self, tag: str, /) -> beam.PCollection:
+        """Return the output of a tag."""
+        ...
+
+
 class Router(Protocol):
     """Turn the changes of one entity into messages."""
 
@@ -48,31 +68,46 @@ class Router(Protocol):
         ...
 
 
-def routers_of(config: ClientConfig, flows: Mapping[str, Sequence[Flow]]) -> Mapping[str, Sequence[Router]]:
-    """Return the routers of each entity that has a topic."""
-    return dict.fromkeys(config.topics.values(), ())
+class Stage(Protocol):
+    """Be what takes the changes of flows of one kind behind TransformChanges.
 
-
-def tags_of(flows: Mapping[str, Sequence[Flow]]) -> Sequence[str]:
-    """Return the tags of the outputs that a client's routers send to, in order."""
-    return ()
-
-
-def later_stages(
-    config: ClientConfig,
-    flows: Mapping[str, Sequence[Flow]],
-    transformed: beam.pvalue.DoOutputsTuple,
-    generation: int | None,
-) -> Iterator[beam.pvalue.DoOutputsTuple]:
-    """Add the stages that take what routers send; yield the outputs of each: `MAIN` and dead letters.
-
-    Args:
-        config: the client's.
-        flows: its flows.
-        transformed: outputs of TransformChanges, among them those of `tags_of`.
-        generation: as of `TransformChanges`.
+    One such object stands for the kind; `transforms/stages.py` lists them all.
     """
-    yield from ()
+
+    @property
+    def kind(self) -> Kind:
+        """Return the kind of flows that it takes."""
+        ...
+
+    def routers(self, config: ClientConfig, flows: Sequence[Flow]) -> Mapping[str, Sequence[Router]]:
+        """Return the routers of the entities whose changes it needs.
+
+        Args:
+            config: the client's.
+            flows: all of the kind; at least one.
+        """
+        ...
+
+    def tags(self, flows: Sequence[Flow]) -> Sequence[str]:
+        """Return the tags of the outputs that the routers send to."""
+        ...
+
+    def add(
+        self,
+        config: ClientConfig,
+        flows: Sequence[Flow],
+        transformed: Outputs,
+        launch: Launch,
+    ) -> Iterator[Outputs]:
+        """Add what takes those outputs; yield `MAIN` and dead letters, of each part that has them.
+
+        Args:
+            config: the client's.
+            flows: all of the kind; at least one.
+            transformed: outputs of TransformChanges by tag.
+            launch: what is known of this one.
+        """
+        ...
 
 
 def typed(outputs: beam.pvalue.DoOutputsTuple, *tags: str) -> beam.pvalue.DoOutputsTuple:

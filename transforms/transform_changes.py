@@ -28,8 +28,8 @@ from tillstream.transforms.flows import Flow, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry, horizon_us
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker, encodable
-from tillstream.transforms.routing import routers_of
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
+from tillstream.transforms.stages import routers_of
 
 __all__ = ["TransformChanges"]
 
