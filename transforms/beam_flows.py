@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import traceback
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -26,30 +26,29 @@ from tillstream.pipelines.records import ChangeBatch, DeadLetter, DeadLetterBatc
 from tillstream.pipelines.sharding import shard_key
 from tillstream.transforms.contracts import refuse_placeholders
 from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of
-from tillstream.transforms.flows import Flow
+from tillstream.transforms.flows import Flow, Kind, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker
-from tillstream.transforms.routing import MAIN, Message, typed
+from tillstream.transforms.routing import MAIN, Launch, Message, Outputs, Router, typed
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 
-__all__ = ["BeamFlow", "BeamRouter", "tag_of"]
+__all__ = ["BEAM_STAGE", "BeamFlow"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _KEYED = beam.typehints.Tuple[bytes, bytes]
 _LETTERS = "letters"
 
 
-def tag_of(flow: Flow) -> str:
-    """Return the tag under which a flow's changes leave TransformChanges."""
+def _tag_of(flow: Flow) -> str:
     return f"beam_{flow.target}"
 
 
-class BeamRouter:
+class _Router:
     """Send each change on its own, keyed by the entity's key."""
 
     def __init__(self, flow: Flow) -> None:
-        self._tag = tag_of(flow)
+        self._tag = _tag_of(flow)
 
     def route(
         self,
@@ -128,7 +127,9 @@ class BeamFlow(beam.PTransform):
     def expand(self, changes: beam.PCollection) -> dict[str, beam.PCollection]:
         """Add the client's DoFn, and what packs its mutations."""
         flink, flow = self._config.flink, self._flow
-        made = changes | "Apply" >> beam.ParDo(_caught(flow)).with_outputs(_LETTERS, main=MAIN)
+        made = changes | "Apply" >> beam.ParDo(_caught(self._config, flow.target)).with_outputs(
+            _LETTERS, main=MAIN
+        )
         made[_LETTERS].element_type = bytes
         seed, keys = (
             zlib.crc32(flow.target.encode()),
@@ -151,8 +152,35 @@ class BeamFlow(beam.PTransform):
         return {MAIN: packed[MAIN], DEAD_LETTERS: letters}
 
 
-def _caught(flow: Flow) -> beam.DoFn:
+class _BeamStage:
+    """Take the changes of flows whose DoFns ask for parameters of Beam's."""
+
+    kind: Kind = "beam"
+
+    def routers(self, config: ClientConfig, flows: Sequence[Flow]) -> Mapping[str, Sequence[Router]]:  # noqa: ARG002
+        found: dict[str, list[Router]] = {}
+        for flow in flows:
+            found.setdefault(flow.source, []).append(_Router(flow))
+        return found
+
+    def tags(self, flows: Sequence[Flow]) -> Sequence[str]:
+        return [_tag_of(flow) for flow in flows]
+
+    def add(
+        self, config: ClientConfig, flows: Sequence[Flow], transformed: Outputs, launch: Launch
+    ) -> Iterator[Outputs]:
+        for flow in flows:
+            label = f"BeamFlow_{flow.target}"
+            yield transformed[_tag_of(flow)] | label >> BeamFlow(config, flow, launch.generation)
+
+
+BEAM_STAGE = _BeamStage()
+
+
+def _caught(config: ClientConfig, target: str) -> beam.DoFn:
     """Return the client's DoFn, reading events out of frames, and with what it raises made dead letters."""
+    flows = flows_of(config, registry_of(config))
+    (flow,) = (each for found in flows.values() for each in found if each.target == target)
     assert flow.transform is not None  # copies have nothing to apply
     base: type[beam.DoFn] = flow.transform
 
@@ -182,7 +210,8 @@ def _caught(flow: Flow) -> beam.DoFn:
             return [TaggedOutput(_LETTERS, DeadLetterBatch((letter,)).encode())]
 
         def __reduce__(self) -> tuple[Any, ...]:
-            return _caught, (flow,), dict(self.__dict__)
+            # By name: the class is made here, and its module is found only where the config says.
+            return _caught, (config, target)
 
     return Caught()
 

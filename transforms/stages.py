@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tillstream.configs import ClientConfig
+from tillstream.transforms.beam_flows import BEAM_STAGE
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.routing import Launch, Outputs, Router, Stage
 
 __all__ = ["later_stages", "routers_of", "tags_of"]
 
-_STAGES: tuple[Stage, ...] = ()
+_STAGES: tuple[Stage, ...] = (BEAM_STAGE,)
 _Flows = Mapping[str, Sequence[Flow]]
 
 

@@ -1,0 +1,82 @@
+"""A DoFn may have Beam's own state and timers, one change at a time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.runners import direct
+
+MODULE = """
+import apache_beam as beam
+from apache_beam.coders import VarIntCoder
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
+from pydantic import BaseModel
+from tillstream.transforms.api import transform
+
+class Nth(BaseModel):
+    order_id: int
+    nth: int
+
+@transform("beamtest.nth@1.0.0", output=Nth)
+class NthChange(beam.DoFn):
+    COUNT = ReadModifyWriteStateSpec("count", VarIntCoder())
+
+    def process(self, event, count=beam.DoFn.StateParam(COUNT)):
+        seen = (count.read() or 0) + 1
+        count.write(seen)
+        if event.after["total"] == "666":
+            raise ValueError("the number of the beast")
+        nth = "third" if seen == 3 else seen
+        yield event.upsert({"order_id": event.key["order_id"], "nth": nth})
+"""
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> ClientConfig:
+    """Return a client whose view counts the changes of each order."""
+    (tmp_path / "beamtest_transforms.py").write_text(MODULE)
+    lines = []
+    for place, (order, total) in enumerate([(1, "5"), (2, "6"), (1, "7"), (3, "666"), (1, "8")]):
+        source = {"connector": "postgresql", "name": "shop", "schema": "public", "table": "orders"}
+        source |= {"ts_ms": 1000 + place, "sequence": f'["{place + 1}","{place + 1}"]'}
+        row = {"order_id": order, "total": total}
+        lines.append(json.dumps({"op": "u", "before": None, "after": row, "source": source}))
+    (tmp_path / "in.jsonl").write_text("\n".join(lines) + "\n")
+    view = {"from": "orders", "key": ["order_id"], "sinks": ["out"], "transform": "beamtest.nth@1.0.0"}
+    orders = {"topic": "shop.public.orders", "key": ["order_id"], "sinks": ["out"]}
+    return ClientConfig.model_validate(
+        {
+            "client": "beamtest",
+            "source": {"files": {"paths": [str(tmp_path / "in.jsonl")]}},
+            "entities": {"orders": orders, "nth": view},
+            "transforms": {"modules": ["beamtest_transforms"], "path": str(tmp_path)},
+            "sinks": {"out": {"type": "files", "path": str(tmp_path / "out")}},
+        }
+    )
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Return the JSON lines of all parts of an entity."""
+    return [
+        json.loads(line)
+        for part in sorted(folder.rglob("part-*.jsonl"))
+        for line in part.read_text().splitlines()
+    ]
+
+
+def test_its_state_is_beams_and_its_rows_are_checked(client: ClientConfig, tmp_path: Path) -> None:
+    """Counts are per key; a raise, or a row that breaks the contract, is a letter that names the transform."""
+    counts = direct.run(client)
+    found = sorted((row["order_id"], row["nth"]) for row in rows(tmp_path / "out" / "nth"))
+    assert found == [(1, 1), (1, 2), (2, 1)]
+    letters = rows(tmp_path / "out" / "_dead_letters")
+    assert sorted((each["reason"], each["entity"], each["transform"]) for each in letters) == [
+        ("contract", "nth", "beamtest.nth@1.0.0"),
+        ("transform_failed", "nth", "beamtest.nth@1.0.0"),
+    ]
+    assert counts["dead_letters"] == 2
