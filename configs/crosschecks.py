@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
     from tillstream.configs.problems import Path
 
-__all__ = ["AT_LEAST_ONCE", "RESERVED_PREFIX", "check_transforms", "cross_check"]
+__all__ = ["AT_LEAST_ONCE", "LETTER_STORES", "RESERVED_PREFIX", "check_transforms", "cross_check"]
 
 # Dead letters and ledgers are written under such names.
 RESERVED_PREFIX = "tillstream_"
 
+
+# Sinks whose dead letters `tillstream dlq` can read and mark.
+LETTER_STORES = ("postgres", "files")
 
 # Sinks that cannot give more, and why.
 AT_LEAST_ONCE = {
@@ -173,6 +176,23 @@ def _check_dead_letters(config: Mapping[str, Any]) -> Iterator[Problem]:
     sinks = _mapping(config.get("sinks"))
     if isinstance(name, str) and name not in sinks:
         yield _unknown_sink(("dead_letters", "sink"), name, sinks)
+    kind = _mapping(sinks.get(name if isinstance(name, str) else next(iter(sinks), ""))).get("type")
+    read = _mapping(config.get("source"))
+    for entity, value in _mapping(config.get("entities")).items():
+        path = ("entities", entity, "on_error")
+        if _mapping(value).get("on_error") != "hold_key":
+            continue
+        if isinstance(kind, str) and kind not in LETTER_STORES:
+            yield Problem(
+                path,
+                f"found hold_key with dead letters in a {kind} sink, expected dead_letters.sink to name one "
+                f"of type {' or '.join(LETTER_STORES)}: no other's letters can be replayed",
+            )
+        if "files" in read and "kafka" not in read:
+            yield Problem(
+                path,
+                "found hold_key with a files source, expected skip: its run ends before anybody can help",
+            )
 
 
 def _check_guarantee(config: Mapping[str, Any]) -> Iterator[Problem]:

@@ -69,6 +69,20 @@ class Entity(ConfigModel):
         description="Transform by name and version, client.name@1.2.3. Default: rows as they are.",
     )
     sinks: list[str] = Field(min_length=1, description="Names of the sinks that its rows go to.")
+    on_error: Literal["skip", "hold_key"] = Field(
+        default="skip",
+        description=(
+            "What a change that the transform or the contract refuses means for later ones of its key. skip: "
+            "nothing, they go on. hold_key: they are kept back, in order, until the dead letter is replayed "
+            "or discarded."
+        ),
+    )
+    hold_events_max: Number = Field(
+        default=1000,
+        ge=1,
+        le=100_000,
+        description="Most changes of a key that are kept back; more become dead letters, reason held.",
+    )
 
     def columns(self) -> tuple[Column, ...]:
         """Return the contract's columns in order; empty without a contract."""
@@ -107,6 +121,13 @@ class DeadLetters(ConfigModel):
     """Say where records go that cannot be delivered."""
 
     sink: str | None = Field(default=None, description="Name of a sink. Default: the first one.")
+    replay_topic: _Topic | None = Field(
+        default=None,
+        description=(
+            "Topic through which dead letters are given back to the job, on the source's cluster. "
+            "Default: tillstream.<client>.replay."
+        ),
+    )
 
 
 class Delivery(ConfigModel):
@@ -241,6 +262,11 @@ class ClientConfig(ConfigModel):
     def group_id(self) -> str:
         """Return the consumer group in which offsets are published."""
         return self.kafka.group_id or f"tillstream-{self.client}"
+
+    @property
+    def replay_topic(self) -> str:
+        """Return the topic through which dead letters come back."""
+        return self.dead_letters.replay_topic or f"tillstream.{self.client}.replay"
 
     @property
     def dead_letter_sink(self) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks import Sink, Writer, open_sink
+from tillstream.io.sinks.letters import letter_id
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
 
 __all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
@@ -24,7 +26,8 @@ class WriteMutations(beam.DoFn):
     """Write each bundle's mutations, one transaction a sink.
 
     Input: (shard key, MutationBatch frame), a shard's batches in order. Output: nothing; rows that a sink
-    refuses go to the client's store of dead letters before the others are committed.
+    refuses go to the client's store of dead letters before the others are committed. Dead letters that a
+    batch settles are marked there once all of its sinks have it.
 
     Delivery guarantees:
         At-least-once: what was written since the last checkpoint is written again after a restart, in the
@@ -53,6 +56,7 @@ class WriteMutations(beam.DoFn):
         """Start with nothing buffered: what a failed bundle left belongs to its replay."""
         self._buffered: dict[str, list[MutationBatch]] = {name: [] for name in self._sinks}
         self._mutations = 0
+        self._settled: dict[str, DeadLetter] = {}
 
     def process(self, element: tuple[bytes, bytes]) -> tuple[()]:
         """Buffer a batch for each of its sinks; write when many have gathered."""
@@ -71,8 +75,13 @@ class WriteMutations(beam.DoFn):
             self._letters.close()
 
     def _buffer(self, batch: MutationBatch) -> None:
+        only = batch.only_sinks
         for name in self._routes[batch.entity]:
-            self._buffered[name].append(batch)
+            # The others need its number all the same.
+            own = batch if not only or name in only else msgspec.structs.replace(batch, records=())
+            self._buffered[name].append(own)
+        for letter in batch.settled:
+            self._settled[letter_id(letter)] = letter
         self._mutations += len(batch.records)
         if self._mutations >= _BUFFERED_MUTATIONS_MAX:
             self._write()
@@ -84,13 +93,30 @@ class WriteMutations(beam.DoFn):
                 self._buffered[name] = []
         self._written.inc(self._mutations)
         self._mutations = 0
+        if self._settled:
+            self._store.write_dead_letters(list(self._settled.values()))
+            self._settled = {}
 
     def _refuse(self, letters: Sequence[DeadLetter]) -> None:
-        # A connection of its own: the sink's is in the middle of a transaction.
+        if self._settled:
+            letters = [self._of_this_attempt(letter) for letter in letters]
+        self._store.write_dead_letters(letters)
+        self._refused.inc(len(letters))
+
+    def _of_this_attempt(self, letter: DeadLetter) -> DeadLetter:
+        """Return a letter as one of the replay that it was refused in, where it was in one."""
+        place = (letter.topic, letter.partition, letter.offset)
+        for settled in self._settled.values():
+            if place == (settled.topic, settled.partition, settled.offset):
+                return msgspec.structs.replace(letter, attempt=settled.attempt)
+        return letter
+
+    @property
+    def _store(self) -> Sink:
+        # A connection of its own: a sink's may be in the middle of a transaction.
         if self._letters is None:
             self._letters = open_sink(self._config, self._config.dead_letter_sink)
-        self._letters.write_dead_letters(letters)
-        self._refused.inc(len(letters))
+        return self._letters
 
 
 class WriteMutationsOnce(WriteMutations):
@@ -124,7 +150,7 @@ class WriteDeadLetters(beam.DoFn):
 
     Delivery guarantees:
         At-least-once; the store keeps one letter for each identity (topic, partition, offset, index, step,
-        sink).
+        sink, entity), that of the latest attempt.
     """
 
     def __init__(self, config: ClientConfig) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "MutationRecord",
     "Operation",
     "Position",
+    "Replay",
     "Row",
 ]
 
@@ -200,6 +201,38 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     after: bytes | None
 
 
+class Replay(msgspec.Struct, frozen=True, array_like=True):
+    """Say, of the one change in a batch, that a person gives it back to the job, or gives it up.
+
+    Attributes:
+        letter: identity of the dead letter that it became.
+        action: replay or discard.
+        entity: of the letter; what is written of the change is written there. Empty for all of its flows.
+        step: that made the letter.
+        index: of the mutation that the letter is of.
+        sink: of the letter; empty where it did not get that far.
+        transform: name and version to apply in place of the job's own; empty for that.
+        attempt: when the person asked for it, microseconds since 1970 UTC.
+        seen: attempt that the letter had come out of when they did; 0 for the first reading.
+        topic: through which it came back.
+        partition: of that topic.
+        offset: in that partition.
+    """
+
+    letter: str
+    action: str
+    entity: str
+    step: str
+    index: int
+    sink: str
+    transform: str
+    attempt: int
+    seen: int
+    topic: str
+    partition: int
+    offset: int
+
+
 class ChangeBatch(_Framed, frozen=True, array_like=True):
     """Carry the changes of one shard that one poll of one topic-partition found.
 
@@ -211,6 +244,7 @@ class ChangeBatch(_Framed, frozen=True, array_like=True):
         partition: of that topic.
         key_columns: names of the key's columns, in the order of each record's key.
         records: the changes, in the order of their offsets.
+        replay: why the one change of the batch comes again; None for a first reading.
     """
 
     client: str
@@ -220,6 +254,7 @@ class ChangeBatch(_Framed, frozen=True, array_like=True):
     partition: int
     key_columns: tuple[str, ...]
     records: tuple[ChangeRecord, ...]
+    replay: Replay | None = None
 
     def event(self, record: ChangeRecord, target: str = "") -> ChangeEvent:
         """Return one of the changes with its rows decoded; raises ValueError where a row is not JSON."""
@@ -292,6 +327,12 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
             checkpointed state; 0 where batches are not numbered, and then a repeated one is not recognised.
         generation: of the launch that made the batch, milliseconds since 1970 UTC; 0 without a number.
         first: number of the first batch of its entity and shard that this launch made.
+        via: where the changes of a replay came back, and the number of the batch among those of the replay;
+            an empty topic where they came out of the job's state. None for a first reading.
+        only_sinks: those that get the rows; empty for all of the entity's.
+        settled: dead letters that are solved when the rows are delivered.
+        derived: whether its records come in another order than that of their offsets, because later changes
+            of other rows had them made, or made again; how far a topic was delivered is not to be told by it.
     """
 
     client: str
@@ -305,6 +346,10 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
     sequence: int = 0
     generation: int = 0
     first: int = 0
+    via: tuple[str, int, int, int] | None = None
+    only_sinks: tuple[str, ...] = ()
+    settled: tuple[DeadLetter, ...] = ()
+    derived: bool = False
 
 
 class DeadLetter(_Framed, frozen=True, array_like=True):
@@ -326,6 +371,14 @@ class DeadLetter(_Framed, frozen=True, array_like=True):
         traceback: of the transform's exception, or None.
         sink: name of the sink that refused it, or None where it did not get that far. Each of an entity's
             sinks may refuse the same mutation, for reasons of its own.
+        position: place of the change in the source's own order; empty where it is not known.
+        source_time_us: commit time in the source, microseconds since 1970 UTC; 0 where it is not known.
+        source_entity: whose change it was, where `entity` is another one that is made of it; None where it
+            could not be told or is the same.
+        attempt: when a person gave the record back to the job and it was refused again, microseconds since
+            1970 UTC; 0 for its first reading.
+        status: open, or what became of it: replayed, superseded or discarded. A letter that is not open
+            says so of the one with the same identity, and carries no payload of its own.
     """
 
     client: str
@@ -342,6 +395,11 @@ class DeadLetter(_Framed, frozen=True, array_like=True):
     transform: str | None = None
     traceback: str | None = None
     sink: str | None = None
+    position: Position = ()
+    source_time_us: int = 0
+    source_entity: str | None = None
+    attempt: int = 0
+    status: str = "open"
 
 
 class DeadLetterBatch(_Framed, frozen=True, array_like=True):

@@ -12,7 +12,12 @@ newest checkpoint; numbers then fit. A new generation may start anywhere, so its
 (`MutationBatch.first`), and what it reads again is told by place: an entry marks how far each topic-partition
 had been delivered. A job that starts from a savepoint first brings the batches that waited in it, with the
 generation that made them.
-That holds because the changes of one partition pass through one shard in the order of their offsets.
+That holds because the changes of one partition pass through one shard in the order of their offsets. Those
+that a person gives back to the job come late: their place is the one where they came back
+(`MutationBatch.via`). Batches of stages that join or gather several rows (`MutationBatch.derived`) have no
+such order: they leave no marks and are never left out by place, so a launch from an older savepoint delivers
+again what was made since. Rows written by key end the same; a log of appended rows holds versions twice, and
+the last one of each key holds.
 """
 
 from __future__ import annotations
@@ -195,24 +200,33 @@ def _name(stream: Stream) -> str:
 
 
 def _marked(entry: Entry, batch: MutationBatch) -> Entry:
-    if not batch.records:
+    if not batch.records or batch.derived:
         return entry
     last = batch.records[-1]
     place = _place(batch)
-    mark = max((last.offset, last.index), entry.marks.get(place, (last.offset, last.index)))
+    if not place:
+        return entry
+    found = (last.offset, last.index) if batch.via is None else batch.via[2:]
+    mark = max(found, entry.marks.get(place, found))
     return msgspec.structs.replace(entry, marks={**entry.marks, place: mark})
 
 
 def _without_repeated(batch: MutationBatch, past: Marks) -> MutationBatch:
-    mark = past.get(_place(batch))
+    mark = None if batch.derived else past.get(_place(batch))
     if mark is None:
         return batch
+    if batch.via is not None:
+        return batch if batch.via[2:] > mark else msgspec.structs.replace(batch, records=())
     fresh = tuple([each for each in batch.records if (each.offset, each.index) > mark])
     return msgspec.structs.replace(batch, records=fresh)
 
 
 def _place(batch: MutationBatch) -> str:
-    return f"{batch.topic}/{batch.partition}"
+    """Return where the batch was read: a replay where it came back, and nowhere what lay in state."""
+    if batch.via is None:
+        return f"{batch.topic}/{batch.partition}"
+    topic, partition = batch.via[:2]
+    return f"{topic}/{partition}" if topic else ""
 
 
 def streams_of(batches: Iterable[MutationBatch]) -> list[Stream]:

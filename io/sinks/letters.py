@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -12,7 +13,19 @@ import msgspec
 
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
-__all__ = ["Encoder", "identity_of", "letter_line", "refused", "row_json", "sift", "text_of"]
+__all__ = [
+    "Encoder",
+    "identity_of",
+    "letter_from",
+    "letter_id",
+    "letter_line",
+    "refused",
+    "row_json",
+    "sift",
+    "text_of",
+]
+
+_LINE_VERSION = 1
 
 
 class Encoder(Protocol):
@@ -49,6 +62,8 @@ def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str
         key=row_json(batch.key_columns, record.key),
         payload=None if record.values is None else row_json(batch.columns, record.values),
         sink=sink,
+        position=record.position,
+        source_time_us=record.source_time_us,
     )
 
 
@@ -83,7 +98,7 @@ def sift(
 
 def letter_line(letter: DeadLetter) -> dict[str, Any]:
     """Return a letter as a JSON object; bytes that are no text stand under `..._base64`."""
-    line = msgspec.structs.asdict(letter)
+    line = {"version": _LINE_VERSION, "id": letter_id(letter), **msgspec.structs.asdict(letter)}
     for field in ("key", "payload"):
         value = line[field]
         line[field] = text_of(value)
@@ -92,10 +107,39 @@ def letter_line(letter: DeadLetter) -> dict[str, Any]:
     return line
 
 
+def letter_from(line: dict[str, Any]) -> DeadLetter:
+    """Read a letter from the object that `letter_line` made of it; older ones lack their last fields.
+
+    Raises:
+        ValueError: if it is none, or of a version that this release does not read.
+    """
+    if line.get("version", _LINE_VERSION) != _LINE_VERSION:
+        raise ValueError(
+            f"dead letter: found version {line['version']}, expected {_LINE_VERSION}: "
+            "read it with the release that wrote it"
+        )
+    found = {name: line[name] for name in DeadLetter.__struct_fields__ if name in line}
+    for field in ("key", "payload"):
+        text, encoded = found.get(field), line.get(f"{field}_base64")
+        found[field] = None if text is None else text.encode()
+        if encoded is not None:
+            found[field] = base64.b64decode(encoded)
+    try:
+        return DeadLetter(**{**found, "position": tuple(found.get("position", ()))})
+    except TypeError as error:
+        raise ValueError(f"dead letter: found {error}, expected the fields of one") from error
+
+
 def identity_of(letter: DeadLetter) -> tuple[Any, ...]:
     """Return what tells a letter from others: a store keeps one of each."""
     place = (letter.topic, letter.partition, letter.offset, letter.index)
-    return (*place, letter.step, letter.sink or "")
+    return (*place, letter.step, letter.sink or "", letter.entity or "")
+
+
+def letter_id(letter: DeadLetter) -> str:
+    """Return a letter's identity in hexadecimal, the SHA-256 of its parts with U+001F between them."""
+    parts = "\x1f".join(map(str, identity_of(letter)))
+    return hashlib.sha256(parts.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def row_json(columns: Sequence[str], values: Sequence[Any]) -> bytes:

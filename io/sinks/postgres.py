@@ -16,9 +16,10 @@ from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.postgres_errors import Cause, cause_of, describe
 from tillstream.io.sinks.postgres_ledger import PostgresLedger
 from tillstream.io.sinks.postgres_letters import insert_letters
+from tillstream.io.sinks.postgres_letters_table import ensure_dead_letters
 from tillstream.io.sinks.postgres_merge import Connection, Merge
 from tillstream.io.sinks.postgres_salvage import salvage
-from tillstream.io.sinks.postgres_tables import ensure_dead_letters, ensure_tables
+from tillstream.io.sinks.postgres_tables import ensure_tables
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 

@@ -13,7 +13,7 @@ from tillstream.configs import Column, Entity
 from tillstream.io.sinks.postgres_types import PgType, holds, parse, type_of
 from tillstream.pipelines.errors import SinkError
 
-__all__ = ["DEAD_LETTERS_TABLE", "SOURCE_TIME", "ensure_dead_letters", "ensure_tables"]
+__all__ = ["DEAD_LETTERS_TABLE", "SOURCE_TIME", "columns_of", "ensure_tables", "take_turns"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,34 +24,6 @@ DEAD_LETTERS_TABLE = "tillstream_dead_letters"
 # saved the server a quarter of its time (docs/decisions/0002-copy-format.md).
 _FILL_PERCENT = 70
 
-_DEAD_LETTERS = """
-CREATE TABLE {} (
-    client text NOT NULL,
-    entity text,
-    step text NOT NULL,
-    reason text NOT NULL,
-    detail text NOT NULL,
-    topic text NOT NULL,
-    partition integer NOT NULL,
-    "offset" bigint NOT NULL,
-    index integer NOT NULL,
-    key text,
-    key_bytes bytea,
-    payload text,
-    payload_bytes bytea,
-    transform text,
-    traceback text,
-    sink text NOT NULL DEFAULT '',
-    recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (topic, partition, "offset", index, step, sink)
-)
-"""
-# Tables of earlier releases kept one letter for all sinks of a mutation.
-_ADD_SINK = """
-ALTER TABLE {table} ADD COLUMN sink text NOT NULL DEFAULT '', DROP CONSTRAINT {primary_key},
-    ADD PRIMARY KEY (topic, partition, "offset", index, step, sink)
-"""
-_PRIMARY_KEY = "SELECT conname FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'"
 _COLUMNS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef OR a.attidentity <> ''
 FROM pg_attribute a
@@ -86,7 +58,7 @@ def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, En
         psycopg.Error: as the server raises it.
     """
     with connection.transaction():
-        _take_turns(connection, schema)
+        take_turns(connection, schema)
         for name, entity in entities.items():
             if name == DEAD_LETTERS_TABLE:
                 raise SinkError(f"entity {name!r}: expected another name: dead letters are kept under it")
@@ -95,7 +67,7 @@ def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, En
                 raise SinkError(
                     f"entity {name!r}: found no contract, expected one: a table needs its columns' types"
                 )
-            existing = _existing(connection, schema, name)
+            existing = columns_of(connection, schema, name)
             if existing:
                 _widen(connection, schema, name, entity, existing)
             else:
@@ -103,38 +75,16 @@ def ensure_tables(connection: Connection, schema: str, entities: Mapping[str, En
                 _LOG.info("table %s.%s: created", schema, name)
 
 
-def ensure_dead_letters(connection: Connection, schema: str) -> None:
-    """Create the table of dead letters if it is missing; widen one that an earlier release made.
-
-    Raises:
-        SinkError: if a table of that name is none of those.
-        psycopg.Error: as the server raises it.
-    """
-    table = sql.Identifier(schema, DEAD_LETTERS_TABLE)
-    with connection.transaction():
-        _take_turns(connection, schema)
-        existing = _existing(connection, schema, DEAD_LETTERS_TABLE)
-        if not existing:
-            connection.execute(sql.SQL(_DEAD_LETTERS).format(table))
-        elif "sink" not in existing:
-            found = connection.execute(_PRIMARY_KEY, (table.as_string(connection),)).fetchone()
-            if found is None:
-                raise SinkError(
-                    f"table {schema}.{DEAD_LETTERS_TABLE}: found no primary key, expected that of dead "
-                    "letters: move the table out of the way"
-                )
-            add = sql.SQL(_ADD_SINK).format(table=table, primary_key=sql.Identifier(found[0]))
-            connection.execute(add)
-
-
-def _take_turns(connection: Connection, schema: str) -> None:
+def take_turns(connection: Connection, schema: str) -> None:
+    """Wait for other writers of the schema until the transaction ends, and create it if it is missing."""
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"tillstream:{schema}",))
     # Not left to IF NOT EXISTS, which asks for the right to create even where nothing is to be created.
     if connection.execute("SELECT to_regnamespace(quote_ident(%s))", (schema,)).fetchone() == (None,):
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
 
 
-def _existing(connection: Connection, schema: str, table: str) -> dict[str, _Existing]:
+def columns_of(connection: Connection, schema: str, table: str) -> dict[str, _Existing]:
+    """Return a table's columns by name; none where there is no such table."""
     name = sql.Identifier(schema, table).as_string(connection)
     rows = connection.execute(_COLUMNS, (name,)).fetchall()
     return {column: _Existing(parse(kind), not_null, default) for column, kind, not_null, default in rows}

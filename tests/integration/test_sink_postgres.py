@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -286,21 +287,53 @@ def test_a_connection_lost_in_mid_commit_is_harmless(
     assert database.rows("SELECT id, value FROM acme.things ORDER BY id") == [(1, 10), (3, 30)]
 
 
-def test_an_older_table_of_letters_gets_its_sinks(open_sink: Open, database: Database) -> None:
-    """A table whose letters were not told apart by sink keeps them, and tells new ones apart."""
+@pytest.mark.parametrize("key", ["", ", sink"])
+def test_an_older_table_of_letters_is_taken_over(open_sink: Open, database: Database, key: str) -> None:
+    """Tables whose letters were not told apart by sink, or by entity, keep them, and tell new ones apart."""
     open_sink(entity(id="int32")).close()
+    later = "id, position, source_time_us, source_entity, attempt, status, resolution, resolved_at"
+    dropped = ", ".join(f"DROP COLUMN {each}" for each in later.split(", "))
     database.run(
-        "ALTER TABLE acme.tillstream_dead_letters DROP CONSTRAINT tillstream_dead_letters_pkey, "
-        'DROP COLUMN sink, ADD CONSTRAINT mine PRIMARY KEY (topic, partition, "offset", index, step)',
-        "INSERT INTO acme.tillstream_dead_letters VALUES "
-        "('acme', 'things', 'write', 'refused_by_sink', 'x', 't', 0, 7, 0)",
+        f"ALTER TABLE acme.tillstream_dead_letters DROP CONSTRAINT tillstream_dead_letters_pkey, {dropped}"
+        f"{'' if key else ', DROP COLUMN sink'}, "
+        f'ADD CONSTRAINT mine PRIMARY KEY (topic, partition, "offset", index, step{key})',
+        "INSERT INTO acme.tillstream_dead_letters "
+        "VALUES ('acme', 'things', 'write', 'refused_by_sink', 'x', 't', 0, 7, 0)",
     )
     for _ in range(2):
         sink = open_sink(entity(id="int32"))
-        for name in ("east", "west"):
-            sink.write_dead_letters([DeadLetter("acme", None, "write", "x", "", "t", 0, 7, sink=name)])
-    found = database.rows("SELECT sink FROM acme.tillstream_dead_letters ORDER BY sink")
-    assert found == [("",), ("east",), ("west",)]
+        for name, which in (("", "things"), ("east", "things"), ("east", "views"), ("", None)):
+            sink.write_dead_letters([DeadLetter("acme", which, "write", "x", "", "t", 0, 7, sink=name)])
+    found = database.rows("SELECT sink, entity, reason FROM acme.tillstream_dead_letters ORDER BY 1, 2")
+    old = ("", "things", "refused_by_sink")
+    assert found == [old, ("", None, "x"), ("east", "things", "x"), ("east", "views", "x")]
+
+
+def test_the_latest_attempt_of_a_letter_stands(open_sink: Open, database: Database) -> None:
+    """A letter that is solved stays so when it is written again, and opens when a later attempt fails."""
+    sink = open_sink(entity(id="int32"))
+    letter = DeadLetter("acme", "things", "transform", "x", "first", "t", 0, 7, payload=b"p")
+    replace = msgspec.structs.replace
+    found = []
+    for attempt, status, detail in (
+        *((0, "open", "first"), (5, "replayed", "ok"), (0, "open", "first"), (5, "superseded", "y")),
+        *((9, "open", "again"), (9, "replayed", "z"), (12, "discarded", "given up"), (12, "open", "again")),
+    ):
+        sink.write_dead_letters([replace(letter, attempt=attempt, status=status, detail=detail)])
+        found += database.rows(
+            "SELECT status, attempt, detail, resolution, resolved_at IS NULL, payload "
+            "FROM acme.tillstream_dead_letters"
+        )
+    assert found == [
+        ("open", 0, "first", None, True, "p"),
+        ("replayed", 5, "first", "ok", False, "p"),
+        ("replayed", 5, "first", "ok", False, "p"),
+        ("replayed", 5, "first", "ok", False, "p"),
+        ("open", 9, "again", None, True, "p"),
+        ("open", 9, "again", None, True, "p"),
+        ("discarded", 12, "again", "given up", False, "p"),
+        ("open", 12, "again", None, True, "p"),
+    ]
 
 
 def test_rights_on_rows_are_enough_where_tables_exist(open_sink: Open, database: Database) -> None:

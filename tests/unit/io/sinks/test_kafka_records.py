@@ -56,4 +56,4 @@ def test_a_letter_too_large_leaves_out_its_payload() -> None:
     line = orjson.loads(cut.value or b"")
     assert (line["payload"], line["offset"]) == (None, 7)
     assert line["detail"] == "too large (left out here, too large for letters: key, payload, traceback)"
-    assert whole.key == cut.key == b'["t",0,7,0,"write",""]'
+    assert whole.key == cut.key == b'["t",0,7,0,"write","","things"]'
