@@ -17,7 +17,7 @@ from tillstream.transforms.routing import MAIN, Launch, typed
 from tillstream.transforms.stages import later_stages, tags_of
 from tillstream.transforms.transform_changes import TransformChanges
 
-__all__ = ["build"]
+__all__ = ["add_transforms", "build"]
 
 _KEYED = beam.typehints.Tuple[bytes, bytes]
 
@@ -44,16 +44,8 @@ def build(
     writer = None if bounded else _writer(config, generation)
     generation = None if writer is None else writer.generation
     read = _read_bounded(pipeline, config) if bounded else _read_changes(pipeline, config)
-    flows = flows_of(config, registry_of(config))
-    tags = tags_of(flows)
-    transformed = read[MAIN] | "TransformChanges" >> beam.ParDo(
-        TransformChanges(config, generation)
-    ).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
-    typed(transformed, *tags)
-    batches, letters = [transformed[MAIN]], [read[DEAD_LETTERS], transformed[DEAD_LETTERS]]
-    for outputs in later_stages(config, flows, transformed, Launch(generation, bounded)):
-        batches.append(outputs[MAIN])
-        letters.append(outputs[DEAD_LETTERS])
+    batches, refused = add_transforms(read[MAIN], config, Launch(generation, bounded))
+    letters = [read[DEAD_LETTERS], *refused]
     if writer is None:
         write = beam.ParDo(WriteMutations(config))
     else:
@@ -67,6 +59,29 @@ def build(
         | "CollectDeadLetters" >> beam.Flatten()
         | "WriteDeadLetters" >> beam.ParDo(WriteDeadLetters(config)).with_output_types(bytes)
     )
+
+
+def add_transforms(
+    changes: beam.PCollection, config: ClientConfig, launch: Launch
+) -> tuple[list[beam.PCollection], list[beam.PCollection]]:
+    """Add the stages between reading and writing; return what goes to the sinks, and the dead letters.
+
+    Args:
+        changes: (shard key, ChangeBatch frame) pairs.
+        config: the client's, completed by `resolve`.
+        launch: of the job; batches are not numbered without a generation.
+    """
+    flows = flows_of(config, registry_of(config))
+    tags = tags_of(flows)
+    transformed = changes | "TransformChanges" >> beam.ParDo(
+        TransformChanges(config, launch.generation)
+    ).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
+    typed(transformed, *tags)
+    batches, letters = [transformed[MAIN]], [transformed[DEAD_LETTERS]]
+    for outputs in later_stages(config, flows, transformed, launch):
+        batches.append(outputs[MAIN])
+        letters.append(outputs[DEAD_LETTERS])
+    return batches, letters
 
 
 def _writer(config: ClientConfig, generation: int | None) -> Writer | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,10 +14,11 @@ from tillstream.transforms.aggregate import Aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, parameters_of
 from tillstream.transforms.registry import Registry, find_transforms
 
-__all__ = ["Flow", "Kind", "flows_of", "registry_of"]
+__all__ = ["Flow", "Kind", "flows_of", "registry_of", "using"]
 
 Kind: TypeAlias = Literal["copy", "record", "lookup", "aggregate", "beam"]
 _NOTHING = Parameters({}, {})
+_PLACED: ContextVar[Registry | None] = ContextVar("registry", default=None)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,21 @@ class Flow:
 
 def registry_of(config: ClientConfig) -> Registry:
     """Return the transforms that a client may name; raises TransformError as `find_transforms` does."""
-    return find_transforms(config.transforms.modules, config.transforms.path)
+    placed = _PLACED.get()
+    return find_transforms(config.transforms.modules, config.transforms.path) if placed is None else placed
+
+
+@contextmanager
+def using(registry: Registry) -> Iterator[None]:
+    """Let all stages that are built and set up inside find transforms here, and nowhere else.
+
+    For tests, whose transforms need not lie in a module that can be found by name.
+    """
+    token = _PLACED.set(registry)
+    try:
+        yield
+    finally:
+        _PLACED.reset(token)
 
 
 def flows_of(config: ClientConfig, registry: Registry) -> Mapping[str, tuple[Flow, ...]]:
