@@ -16,6 +16,7 @@ __all__ = ["render"]
 
 _NAMES = {
     "integer": "whole number",
+    "number": "number",
     "boolean": "true or false",
     "string": "text",
     "secret-reference": "secret",
@@ -45,7 +46,9 @@ def render() -> str:
     sections = [_HEAD, _section("ClientConfig", schema, schema["$defs"])]
     definitions = schema["$defs"]
     sections += [_section(name, definitions[name], definitions) for name in _in_order_of_use(schema)]
-    sections.append(_section("Column", _column_schema(schema), schema["$defs"]))
+    column = _column_schema(schema)
+    sections.append(_section("Column", column, schema["$defs"]))
+    sections.append(_section("ColumnRules", column["properties"]["rules"]["anyOf"][0], schema["$defs"]))
     kinds = ", ".join(f"`{kind}`" for kind in KINDS).replace("`decimal`", "`decimal(p,s)`")
     sections.append(f"Types of columns: {kinds}. A type alone stands for `{{type: ...}}`.\n")
     return "\n".join(sections)
@@ -100,8 +103,8 @@ def _default(about: Node) -> str:
 
 
 def _type(node: Node, definitions: Node) -> str:
-    if "$ref" in node:
-        name = node["$ref"].rsplit("/", 1)[1]
+    if "$ref" in node or "properties" in node:
+        name = node["$ref"].rsplit("/", 1)[1] if "$ref" in node else node["title"]
         return f"[{name}](#{name.lower()})"
     choices = node.get("anyOf", []) + node.get("oneOf", [])
     if choices:

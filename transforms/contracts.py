@@ -20,6 +20,7 @@ import msgspec
 from tillstream.configs import Column
 from tillstream.pipelines.decimals import digits_of
 from tillstream.pipelines.errors import RecordError
+from tillstream.transforms.rules import check_of, explained, ruled
 
 __all__ = ["UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
 
@@ -175,7 +176,7 @@ class CompiledContract:
         try:
             return self._row.wire(self._decode_json(row))
         except msgspec.ValidationError as error:
-            raise RecordError("contract", str(error)) from error
+            raise RecordError("contract", explained(error, self._all)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
 
@@ -189,7 +190,7 @@ class CompiledContract:
     def typed_loosely(self, row: bytes) -> dict[str, Any]:
         """Return what `typed` does, of a row that may lack columns, as rows before a change do: None."""
         if self._loose is None:
-            loose = _compile([replace(column, nullable=True) for column in self._all])
+            loose = _compile([replace(each, nullable=True, rules=None, default=None) for each in self._all])
             self._loose = (loose, msgspec.json.Decoder(loose.struct).decode)
         return self._typed(row, *self._loose)
 
@@ -197,7 +198,7 @@ class CompiledContract:
         try:
             values = list(msgspec.structs.astuple(decode(row)))
         except msgspec.ValidationError as error:
-            raise RecordError("contract", str(error)) from error
+            raise RecordError("contract", explained(error, self._all)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
         for place, convert in compiled.to_python:
@@ -218,11 +219,17 @@ class CompiledContract:
 
     def convert(self, row: Mapping[str, Any]) -> Values:
         """Return the wire form of a row of Python values; raises RecordError as `decode` does."""
-        return self._row.convert(row)
+        try:
+            return self._row.convert(row)
+        except msgspec.ValidationError as error:
+            raise RecordError("contract", explained(error, self._all)) from error
 
     def convert_key(self, key: Mapping[str, Any]) -> Values:
         """Return the wire form of a key of Python or JSON values; raises RecordError."""
-        return self._key.convert(key)
+        try:
+            return self._key.convert(key)
+        except msgspec.ValidationError as error:
+            raise RecordError("contract", explained(error, self._all)) from error
 
 
 def _picker(places: Sequence[int]) -> Callable[[Values], Values]:
@@ -263,33 +270,38 @@ class _Compiled:
         return tuple(changed)
 
     def convert(self, row: Mapping[str, Any]) -> Values:
-        try:
-            return self.wire(msgspec.convert(row, self.struct))
-        except msgspec.ValidationError as error:
-            raise RecordError("contract", str(error)) from error
+        return self.wire(msgspec.convert(row, self.struct))
 
 
 def _to_wire(column: Column) -> Callable[[Any], Any] | None:
+    convert = _TO_WIRE.get(column.kind)
     if column.kind == "decimal" and column.precision is not None:
-        return digits_of(column.precision, column.scale or 0)
-    return _TO_WIRE.get(column.kind)
+        convert = digits_of(column.precision, column.scale or 0)
+    return check_of(column, convert)
+
+
+def _to_python(column: Column) -> Callable[[Any], Any] | None:
+    return check_of(column, _TO_PYTHON.get(column.kind))
+
+
+def _field(name: str, column: Column) -> tuple[Any, ...]:
+    kind = ruled(column, _TYPES[column.kind])
+    if column.nullable:
+        kind = Any if kind is Any else kind | None
+    if column.default is not None:
+        return name, kind, msgspec.convert(column.default, kind)
+    return (name, kind, None) if column.nullable else (name, kind)
 
 
 def _compile(columns: Sequence[Column]) -> _Compiled:
     # Databases name columns as they like, Python's fields must be identifiers.
     names = {f"f{place}": column.name for place, column in enumerate(columns)}
-    fields: list[Any] = []
-    for field, column in zip(names, columns, strict=True):
-        kind = _TYPES[column.kind]
-        if column.nullable:
-            fields.append((field, Any if kind is Any else kind | None, None))
-        else:
-            fields.append((field, kind))
+    fields: list[Any] = [_field(*each) for each in zip(names, columns, strict=True)]
     # Required fields may follow optional ones only by keyword, which keeps the contract's order.
     struct = msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
     return _Compiled(
         struct,
         list(names.values()),
         [(i, convert) for i, column in enumerate(columns) if (convert := _to_wire(column)) is not None],
-        [(i, _TO_PYTHON[column.kind]) for i, column in enumerate(columns) if column.kind in _TO_PYTHON],
+        [(i, convert) for i, column in enumerate(columns) if (convert := _to_python(column)) is not None],
     )

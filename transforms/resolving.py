@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from tillstream.configs import ClientConfig, Column, ColumnModel
-from tillstream.configs.contract import text_of
+from tillstream.configs.contract import Contract, text_of
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.api import TransformInfo
 from tillstream.transforms.contract_models import columns_of_model
 from tillstream.transforms.flows import flows_of, registry_of
 
 __all__ = ["resolve"]
+
+# What a transform may say of a column where the config says nothing.
+_SAID = ("description", "unit", "pii", "rules")
 
 
 def resolve(config: ClientConfig) -> ClientConfig:
@@ -36,12 +39,11 @@ def resolve(config: ClientConfig) -> ClientConfig:
                 columns = columns_of_model(model)
                 entity = entities[target]
                 if entity.contract is None:
-                    contract = {
-                        each.name: ColumnModel(type=text_of(each), nullable=each.nullable) for each in columns
-                    }
-                    entities[target] = entity.model_copy(update={"contract": contract})
+                    contract = {each.name: ColumnModel.of(each) for each in columns}
                 else:
                     _check(target, entity.columns(), columns, flow.info)
+                    contract = _completed(target, entity.contract, columns, flow.info)
+                entities[target] = entity.model_copy(update={"contract": contract})
     resolved = config.model_copy(update={"entities": entities})
     _check_sinks(resolved)
     return resolved
@@ -61,6 +63,26 @@ def _check(entity: str, asked: tuple[Column, ...], made: tuple[Column, ...], inf
                 f"entity {entity!r}: column {column.name!r} is {text_of(column)}, "
                 f"but transform {info.name!r} makes {text_of(found)}"
             )
+
+
+def _completed(
+    entity: str, asked: Contract, made: tuple[Column, ...], info: TransformInfo
+) -> dict[str, ColumnModel]:
+    """Return a contract with what a transform says of its columns and the contract does not."""
+    known = {column.name: ColumnModel.of(column) for column in made}
+    completed = dict(asked)
+    for name, column in asked.items():
+        found = known.get(name)
+        if found is None:
+            continue
+        if None not in (found.rules, column.rules) and found.rules != column.rules:
+            raise TransformError(
+                f"entity {entity!r}: column {name!r} has other rules than transform {info.name!r} gives it, "
+                "expected the same, or none in the config"
+            )
+        own = {each: getattr(column, each) or getattr(found, each) for each in _SAID}
+        completed[name] = column.model_copy(update=own)
+    return completed
 
 
 def _check_sinks(config: ClientConfig) -> None:
