@@ -19,6 +19,7 @@ from tillstream.runners.cli import run, setup
 from tillstream.runners.demo.cli import demo
 from tillstream.runners.local import cli as local
 from tillstream.runners.verify.cli import verify
+from tillstream.transforms.lint.cli import lint
 
 __all__ = ["app", "main"]
 
@@ -54,6 +55,7 @@ app.command()(local.up)
 app.command()(local.down)
 app.command()(local.ps)
 app.command()(verify)
+app.command()(lint)
 
 
 def main() -> None:
