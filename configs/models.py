@@ -18,6 +18,7 @@ from tillstream.configs.base import (
 )
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
+from tillstream.configs.limits import Limits
 from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
 from tillstream.configs.secrets import SecretRef
@@ -235,6 +236,7 @@ class ClientConfig(ConfigModel):
         return {"flink": {}, **data} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
+    limits: Limits = Field(default=Limits(), description="What transforms may use, and how much may go wrong.")
     def _fit_together(self) -> Self:
         plain = self.model_dump(mode="json", by_alias=True)
         problems = list(cross_check(plain, FLINK_DEFAULTS))

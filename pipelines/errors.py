@@ -11,6 +11,8 @@ TillstreamError
 ├── SinkError                a sink refuses: retrying cannot cure it
 │   ├── SequenceGapError     batches are missing between what a sink holds and what comes
 │   └── StaleWriterError     a newer generation of the job has taken over
+├── ErrorBudgetError         too many records were bad: the job stops itself
+├── ExpectationError         an expectation of severity fail is broken: the job stops
 └── RecordError              one record is bad: becomes a dead letter, never a crash
 """
 
@@ -18,6 +20,8 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
+    "ExpectationError",
+    "ErrorBudgetError",
     "MissingToolError",
     "RecordError",
     "SequenceGapError",
@@ -74,6 +78,14 @@ class SequenceGapError(SinkError):
 
 class StaleWriterError(SinkError):
     """Name the generations of a writer and of the one that took over from it."""
+
+
+class ErrorBudgetError(TillstreamError):
+    """Say how many records were refused in how long, why, and what to do before the job is started again."""
+
+
+class ExpectationError(TillstreamError):
+    """Name the client, entity and expectation of severity fail that is broken, and the value that breaks it."""
 
 
 class RecordError(TillstreamError):

@@ -9,7 +9,6 @@ event time do not.
 from __future__ import annotations
 
 import functools
-import traceback
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -22,10 +21,11 @@ from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.sinks.letters import row_json
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.records import ChangeBatch, DeadLetter, DeadLetterBatch, Mutation
+from tillstream.pipelines.isolation.guard import RecordGuard
+from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, Mutation
 from tillstream.pipelines.sharding import shard_key
 from tillstream.transforms.contracts import refuse_placeholders
-from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of
+from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of, naming
 from tillstream.transforms.flows import Flow, Kind, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.output import contracts_of, numbered, row_stages
@@ -187,27 +187,35 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
     class Caught(base):
         def setup(self) -> None:
             self._tillstream_reader = EventReader(flow)
-            super().setup()
+    assert flow.info is not None
+    name = flow.info.name
+            self._tillstream_guard = RecordGuard(config.limits, name)
+            with naming(flow, "setup"):
+                super().setup()
 
         # Beam looks at the signature for the parameters that it must give.
         @functools.wraps(base.process)
         def process(self, element: tuple[bytes, bytes], *args: Any, **kwargs: Any) -> Iterable[Any]:
             batch = ChangeBatch.decode(element[1])
             (record,) = batch.records
-            trace = None
+            trace, guard = None, self._tillstream_guard
+            guard.begin(batch)
+            if guard.condemned is not None and record.offset in guard.condemned:
+                strike = guard.condemned[record.offset]
+                return [_letter(batch, record, strike.error(), flow, strike.trace)]
             try:
                 refuse_placeholders(record.after)
                 event = self._tillstream_reader.event(batch, record)
-                return mutations_of(super().process(event, *args, **kwargs))
+                guard.enter(record.offset)
+                try:
+                    return mutations_of(super().process(event, *args, **kwargs), guard.mutations_max)
+                finally:
+                    guard.leave()
             except RecordError as error:
                 refused = error
-            except MemoryError:
-                raise
-            except Exception as error:  # noqa: BLE001  # a client's code may raise anything
-                refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
-                trace = traceback.format_exc()
-            letter = letter_of(batch, record, refused, flow, trace)
-            return [TaggedOutput(_LETTERS, DeadLetterBatch((letter,)).encode())]
+            except BaseException as error:  # noqa: BLE001  # a client's code may raise anything
+                refused, trace = guard.judge(error, record.offset)
+            return [_letter(batch, record, refused, flow, trace)]
 
         def __reduce__(self) -> tuple[Any, ...]:
             # By name: the class is made here, and its module is found only where the config says.
@@ -221,6 +229,13 @@ def _refused(client: str, mutation: Mutation, error: RecordError, flow: Flow) ->
     return DeadLetter(
         client=client,
         entity=mutation.entity,
+def _letter(
+    batch: ChangeBatch, record: ChangeRecord, error: RecordError, flow: Flow, trace: str | None
+) -> TaggedOutput:
+    letter = letter_of(batch, record, error, flow, trace)
+    return TaggedOutput(_LETTERS, DeadLetterBatch((letter,)).encode())
+
+
         step="transform",
         reason=error.reason,
         detail=error.detail,

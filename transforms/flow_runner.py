@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import apache_beam as beam
 import msgspec
 
-from tillstream.pipelines.errors import RecordError
+from tillstream.configs.limits import Limits
+from tillstream.pipelines.errors import RecordError, TransformError
+from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
 from tillstream.transforms.contract_models import columns_of_model
 from tillstream.transforms.contracts import CompiledContract, refuse_placeholders
 from tillstream.transforms.flows import Flow
+from tillstream.transforms.holding import Sieve
 from tillstream.transforms.keyed_state import StateCells, StateEntry
 from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.shard_state import Shard
 
-__all__ = ["EventReader", "FlowRunner", "letter_of", "mutations_of"]
+__all__ = ["EventReader", "FlowRunner", "letter_of", "mutations_of", "naming"]
 
 
 class EventReader:
@@ -52,29 +56,38 @@ class FlowRunner:
     Args:
         flow: which DoFn, and what it makes rows of.
         packer: takes the rows.
+        limits: the client's.
     """
 
-    def __init__(self, flow: Flow, packer: MutationPacker) -> None:
+    def __init__(self, flow: Flow, packer: MutationPacker, limits: Limits | None = None) -> None:
         assert flow.transform is not None  # copies have none to call
         assert flow.info is not None
         self.flow = flow
-        self.dofn: beam.DoFn = flow.transform()
+        with naming(flow, "its constructor"):
+            self.dofn: beam.DoFn = flow.transform()
+        self._guard = RecordGuard(limits or Limits(), flow.info.name)
         self._packer = packer
         self._reader = EventReader(flow)
         states = flow.parameters.states
         self._cells = StateCells(flow.info.unversioned, states) if states else None
 
-    def run(self, batch: ChangeBatch, state: Shard[StateEntry] | None) -> list[DeadLetter]:
+    def run(
+        self, batch: ChangeBatch, state: Shard[StateEntry] | None, sieve: Sieve | None = None
+    ) -> list[DeadLetter]:
         """Apply the DoFn to all changes of a batch; return the dead letters of those that it refuses.
 
         Args:
             batch: of the flow's source.
             state: the shard's state of clients' transforms; None where none of them asks for any.
+            sieve: keeps changes of held keys back, where the flow holds any.
         """
         letters = []
+        self._guard.begin(batch)
         for record in batch.records:
-            letter = self.apply(batch, record, state, {})
-            if letter is not None:
+            if sieve is not None and sieve.keeps_back(record):
+                continue
+            letter = self._apply(batch, record, state, {})
+            if letter is not None and (sieve is None or sieve.refused(record, letter)):
                 letters.append(letter)
         return letters
 
@@ -93,6 +106,25 @@ class FlowRunner:
             state: as of `run`.
             arguments: for parameters of `process` beside the event and its state.
         """
+        self._guard.begin(batch)
+        return self._apply(batch, record, state, arguments)
+
+    def setup(self) -> None:
+        """Set up the DoFn; raises TransformError where it raises."""
+        with naming(self.flow, "setup"):
+            self.dofn.setup()
+
+    def _apply(
+        self,
+        batch: ChangeBatch,
+        record: ChangeRecord,
+        state: Shard[StateEntry] | None,
+        arguments: Mapping[str, Any],
+    ) -> DeadLetter | None:
+        guard = self._guard
+        if guard.condemned is not None and record.offset in guard.condemned:
+            strike = guard.condemned[record.offset]
+            return letter_of(batch, record, strike.error(), self.flow, strike.trace)
         try:
             refuse_placeholders(record.after)
             event = self._reader.event(batch, record)
@@ -101,25 +133,52 @@ class FlowRunner:
                 cells = self._cells.open(state, batch.entity, record.key)
             # All of an event's mutations or none: half of them would be neither delivered nor lost.
             check = self._packer.check
-            packed = [check(each) for each in mutations_of(self.dofn.process(event, **cells, **arguments))]
+            guard.enter(record.offset)
+            try:
+                found = self.dofn.process(event, **cells, **arguments)
+                packed = [check(each) for each in mutations_of(found, guard.mutations_max)]
+            finally:
+                guard.leave()
             if self._cells is not None and state is not None:
                 self._cells.keep(state, batch.entity, record.key, cells, record.source_time_us)
         except RecordError as error:
             return letter_of(batch, record, error, self.flow)
-        except MemoryError:
-            # The limit of the process is no fault of the record that met it.
-            raise
-        except Exception as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
-            refused = RecordError("transform_failed", f"{type(error).__name__}: {error}")
-            return letter_of(batch, record, refused, self.flow, traceback.format_exc())
+        except BaseException as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
+            return self._refuse(batch, record, error)
         for each in packed:
             self._packer.append(*each)
         return None
 
+    def _refuse(self, batch: ChangeBatch, record: ChangeRecord, error: BaseException) -> DeadLetter:
+        refused, trace = self._guard.judge(error, record.offset)
+        return letter_of(batch, record, refused, self.flow, trace)
 
-def mutations_of(found: Any) -> list[Mutation]:
-    """Return what `process` returned as mutations, numbered; raises RecordError where it is anything else."""
-    mutations = [] if found is None else list(found)
+
+@contextmanager
+def naming(flow: Flow, step: str) -> Iterator[None]:
+    """Raise what a client's code raises, outside of any record, as a TransformError that names it."""
+    try:
+        yield
+    except Exception as error:
+        raise TransformError(
+            f"transform {flow.name!r} of entity {flow.target!r}: {step} raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def mutations_of(found: Any, mutations_max: int) -> list[Mutation]:
+    """Return what `process` returned as mutations, numbered; raises RecordError where it is anything else.
+
+    Args:
+        found: what it returned.
+        mutations_max: past so many a generator that never ends is not waited for.
+    """
+    mutations = [] if found is None else list(itertools.islice(found, mutations_max + 1))
+    if len(mutations) > mutations_max:
+        raise RecordError(
+            "too_many_mutations",
+            f"process made more than {mutations_max} mutations, limits.mutations_per_record_max",
+        )
     for index, mutation in enumerate(mutations):
         if not isinstance(mutation, Mutation):
             raise RecordError(
@@ -157,4 +216,8 @@ def letter_of(
         payload=payload,
         transform=flow.name,
         traceback=trace,
+        position=record.position,
+        source_time_us=record.source_time_us,
+        source_entity=None if batch.entity == flow.target else batch.entity,
+        attempt=0 if batch.replay is None else batch.replay.attempt,
     )

@@ -74,13 +74,13 @@ class TransformChanges(beam.DoFn):
         self._flows = flows
         self._routers = routers_of(config, flows)
         self._runners = {
-            flow.target: FlowRunner(flow, self._packer)
+            flow.target: FlowRunner(flow, self._packer, config.limits)
             for each in flows.values()
             for flow in each
             if flow.kind == "record"
         }
         for runner in self._runners.values():
-            runner.dofn.setup()
+            runner.setup()
         dedup = config.dedup
         self._deduplicator = None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us)
         self._memory: ShardMemory[Entry] = shared_memory(config.client, dedup.horizon_us, Entry)

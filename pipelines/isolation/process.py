@@ -1,0 +1,88 @@
+"""Hold what the guards of one process share: watchdog, flight recorder, strikes."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import threading
+from pathlib import Path
+
+from tillstream.pipelines.isolation.recorder import Flight, FlightRecorder
+from tillstream.pipelines.isolation.strikes import StrikeStore
+from tillstream.pipelines.isolation.watchdog import Watchdog, Watched
+
+__all__ = ["FLIGHTS_VARIABLE", "Shared", "shared"]
+
+# Folder of flight files, one for each client and launch; the harness sets it.
+FLIGHTS_VARIABLE = "TILLSTREAM_FLIGHTS"
+_BLOCK = 1024
+_EXIT_CODE = 70
+_FAREWELL_S = 1.0
+_logger = logging.getLogger(__name__)
+_lock = threading.Lock()
+_found: Shared | None = None
+
+
+class Shared:
+    """Hold them; without a folder, nothing outlives the process.
+
+    Args:
+        folder: of flight files, None where nobody starts the process again.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.recorder: FlightRecorder | None = None
+        self.strikes: StrikeStore | None = None
+        if folder is None:
+            self.watchdog = Watchdog(_log)
+            return
+        self.strikes = StrikeStore(folder)
+        self.recorder = FlightRecorder(folder)
+        faulthandler.enable(self.recorder.trace, all_threads=False)
+        self.watchdog = Watchdog(self._exit, self.recorder.trace)
+
+    def flight(self, transform: str) -> Flight:
+        """Return a place for one DoFn's records."""
+        if self.strikes is not None:
+            self.strikes.gather()
+        if self.recorder is None:
+            return Flight(memoryview(bytearray(_BLOCK)), transform)
+        return self.recorder.flight(transform)
+
+    def end(self) -> None:
+        """Note that the process ends for no record's fault."""
+        if self.recorder is not None:
+            self.recorder.end()
+
+    def end_soon(self) -> None:
+        """End the process when what it raises has been told: only another one has its memory back."""
+        try:
+            timer = threading.Timer(_FAREWELL_S, self._leave)
+            timer.daemon = True
+            timer.start()
+        except (MemoryError, RuntimeError):
+            self._leave()
+
+    def _leave(self) -> None:
+        self.end()
+        os._exit(_EXIT_CODE)
+
+    def _exit(self, guard: Watched, message: str) -> None:
+        # Of no use to the successor, which finds the strike instead.
+        os.write(2, f"{guard.name}: {message}\n".encode())
+        self._leave()
+
+
+def shared() -> Shared:
+    """Return what this process shares, made at the first call."""
+    global _found  # noqa: PLW0603  (one for each process)
+    with _lock:
+        if _found is None:
+            folder = os.environ.get(FLIGHTS_VARIABLE)
+            _found = Shared(None if folder is None else Path(folder))
+        return _found
+
+
+def _log(guard: Watched, message: str) -> None:  # noqa: ARG001
+    _logger.critical("%s", message)
