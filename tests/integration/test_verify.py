@@ -64,7 +64,7 @@ def is_exact(stack: LocalStack) -> Iterator[Verdict]:
     def played(client: str, faults: Sequence[str]) -> bool:
         rig = Rig(stack, client, ["kafka", "postgres"])
         rigs.append(rig)
-        options = VerifyOptions(faults, rounds=4, seed=_SEED, rate_per_s=500, patience_s=60)
+        options = VerifyOptions(faults, rounds=2, seed=_SEED, rate_per_s=500, patience_s=30)
         try:
             return verify(options, rig, print).is_exact
         except StackError as error:  # the job went on failing: nothing came any more
