@@ -1,1 +1,62 @@
-"""Change what flows: contracts, the transform registry, clients' DoFns."""
+"""Change what flows: contracts, the transform registry, clients' DoFns.
+
+What the author of a transform needs is offered here:
+
+    from tillstream.transforms import ChangeEvent, KeyedState, Lookup, field, transform
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tillstream.pipelines.records import ChangeEvent, Mutation, Operation
+    from tillstream.transforms.aggregate import (
+        Aggregate,
+        Contribution,
+        Count,
+        Max,
+        Min,
+        Sum,
+        TopN,
+        Window,
+    )
+    from tillstream.transforms.api import KeyedState, Lookup, transform
+    from tillstream.transforms.contract_models import field
+    from tillstream.transforms.keyed_state import StateCell
+
+__all__ = [
+    "Aggregate",
+    "ChangeEvent",
+    "Contribution",
+    "Count",
+    "KeyedState",
+    "Lookup",
+    "Max",
+    "Min",
+    "Mutation",
+    "Operation",
+    "StateCell",
+    "Sum",
+    "TopN",
+    "Window",
+    "field",
+    "transform",
+]
+
+_AGGREGATE = ("Aggregate", "Contribution", "Count", "Max", "Min", "Sum", "TopN", "Window")
+_HOMES = {
+    **dict.fromkeys(("ChangeEvent", "Mutation", "Operation"), "tillstream.pipelines.records"),
+    **dict.fromkeys(_AGGREGATE, "tillstream.transforms.aggregate"),
+    **dict.fromkeys(("KeyedState", "Lookup", "transform"), "tillstream.transforms.api"),
+    "StateCell": "tillstream.transforms.keyed_state",
+    "field": "tillstream.transforms.contract_models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: these bring Beam, and the command line must answer before that has loaded.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
