@@ -182,13 +182,13 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
     flows = flows_of(config, registry_of(config))
     (flow,) = (each for found in flows.values() for each in found if each.target == target)
     assert flow.transform is not None  # copies have nothing to apply
+    assert flow.info is not None
+    name = flow.info.name
     base: type[beam.DoFn] = flow.transform
 
     class Caught(base):
         def setup(self) -> None:
             self._tillstream_reader = EventReader(flow)
-    assert flow.info is not None
-    name = flow.info.name
             self._tillstream_guard = RecordGuard(config.limits, name)
             with naming(flow, "setup"):
                 super().setup()
@@ -224,11 +224,6 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
     return Caught()
 
 
-def _refused(client: str, mutation: Mutation, error: RecordError, flow: Flow) -> DeadLetter:
-    row = mutation.row or {}
-    return DeadLetter(
-        client=client,
-        entity=mutation.entity,
 def _letter(
     batch: ChangeBatch, record: ChangeRecord, error: RecordError, flow: Flow, trace: str | None
 ) -> TaggedOutput:
@@ -236,6 +231,11 @@ def _letter(
     return TaggedOutput(_LETTERS, DeadLetterBatch((letter,)).encode())
 
 
+def _refused(client: str, mutation: Mutation, error: RecordError, flow: Flow) -> DeadLetter:
+    row = mutation.row or {}
+    return DeadLetter(
+        client=client,
+        entity=mutation.entity,
         step="transform",
         reason=error.reason,
         detail=error.detail,
