@@ -9,6 +9,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
+from tillstream.io.replays import ReplayReader
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch
 from tillstream.pipelines.sharding import shard_key
@@ -40,6 +41,9 @@ class ChangeCollector:
             )
         self._found: dict[tuple[str, str, int, int], list[ChangeRecord]] = {}
         self._letters: list[DeadLetter] = []
+        self._replay_topic = config.replay_topic
+        self._replay_reader = ReplayReader(config, self._codecs)
+        self._replays: list[ChangeBatch] = []
 
     def add(self, topic: str, partition: int, messages: list[Any]) -> None:
         """Decode the messages of one poll of one topic-partition; tombstones carry no change.
@@ -50,6 +54,9 @@ class ChangeCollector:
             messages: confluent_kafka Messages in the order of their offsets.
         """
         entity = self._entities.get(topic)
+        if topic == self._replay_topic:
+            self._add_replays(topic, partition, messages)
+            return
         if entity is None:
             for message in messages:
                 place = (topic, partition, message.offset())
@@ -99,13 +106,24 @@ class ChangeCollector:
         """Yield (shard key, ChangeBatch frame) for each shard, then the dead letters, and forget them."""
         found, self._found = self._found, {}
         letters, self._letters = self._letters, []
+        replays, self._replays = self._replays, []
         for (entity, topic, partition, shard), records in found.items():
             batch = ChangeBatch(
                 self._client, entity, shard, topic, partition, self._keys[entity], tuple(records)
             )
             yield shard_key(shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
+        for batch in replays:
+            yield shard_key(batch.shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
         if letters:
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
+
+    def _add_replays(self, topic: str, partition: int, messages: list[Any]) -> None:
+        for message in messages:
+            found = self._replay_reader.read((topic, partition, message.offset()), message.value() or b"")
+            if isinstance(found, DeadLetter):
+                self._letters.append(found)
+            else:
+                self._replays.append(found)
 
     def _refuse(
         self,

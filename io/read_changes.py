@@ -75,12 +75,10 @@ def wanted_topics(source: KafkaSource, entity_topics: Sequence[str], known: Sequ
 
 
 def _partitions(config: ClientConfig, counts: dict[str, int]) -> list[Partition]:
-    entity_topics = list(config.topics)
-    return [
-        (topic, partition)
-        for topic in wanted_topics(config.kafka, entity_topics, list(counts))
-        for partition in range(counts[topic])
-    ]
+    wanted = set(wanted_topics(config.kafka, list(config.topics), list(counts)))
+    if config.replay_topic in counts:
+        wanted.add(config.replay_topic)
+    return [(topic, partition) for topic in sorted(wanted) for partition in range(counts[topic])]
 
 
 class Ticks(beam.DoFn):

@@ -75,6 +75,7 @@ class Deduplicator:
         if horizon_us <= 0:
             raise ValueError(f"deduplication horizon: found {horizon_us} us, expected more than 0")
         self.horizon_us = horizon_us
+        self._by = by
         self._keep = self._by_position if by == "position" else self._by_event_id
 
     def keep(self, batch: ChangeBatch, shard: Shard[Entry]) -> Deduplicated:
@@ -95,6 +96,36 @@ class Deduplicator:
             delta[partition_key] = (newest_us, (max(read_until, read_past),), 0)
         shard.update(delta, newest_us)
         return result
+
+    def readmit(self, batch: ChangeBatch, shard: Shard[Entry]) -> ChangeRecord | None:
+        """Return the one change of a batch that is given back; None where a newer one of its row is known.
+
+        It was seen before, and noted, so the rule of repeats does not hold for it. What it finds unknown it
+        notes, so that the first reading counts as a repeat where it comes later.
+        """
+        (record,) = batch.records
+        position = record.position
+        newest_us = max(record.source_time_us, shard.newest_us or record.source_time_us)
+        if self._by == "event_id":
+            event: Key = (batch.entity, record.operation.value, *record.key, *position)
+            if not position:
+                event = ("", batch.topic, batch.partition, record.offset)
+            shard.update({event: (newest_us, (), 0)}, record.source_time_us)
+            return record
+        if not position:
+            return record
+        key = (batch.entity, *record.key)
+        digest = 0 if record.after is None else crc32(record.after) or 1
+        known = shard.get(key)
+        if known is not None and position == known[1]:
+            return record if digest == known[2] else None
+        if known is not None and position < known[1]:
+            better = reconcile(position, known[1])
+            if better is None:
+                return None
+            position = better
+        shard.update({key: (newest_us, position, digest)}, record.source_time_us)
+        return record if position is record.position else _replace(record, position=position)
 
     def _by_position(
         self,

@@ -99,6 +99,15 @@ class MutationPacker:
         """Append records that are checked already and share their columns; takes the list over."""
         self._groups.append((entity, columns, records))
 
+    def keep_only(self, entity: str, index: int) -> None:
+        """Forget what was gathered but the mutation of one entity and number."""
+        found = [
+            (name, columns, [record for record in records if record.index == index])
+            for name, columns, records in self._groups
+            if name == entity
+        ]
+        self._groups = [group for group in found if group[2]]
+
     def flush(self, batch: ChangeBatch) -> tuple[list[MutationBatch], list[DeadLetter]]:
         """Return what was gathered, in order, as batches of the change batch's shard, and forget it.
 

@@ -139,6 +139,10 @@ class DebeziumJsonCodec:
             None if after == _NULL else after,
         )
 
+    def shard_of(self, key: tuple[Any, ...]) -> int:
+        """Return the shard of a change with this key, spelt as `decode` spells it."""
+        return zlib.crc32(_encode(key), self._seed) % self._shards
+
     def _key_values(self, key: bytes | None, row: bytes) -> tuple[Any, ...]:
         try:
             return msgspec.structs.astuple(self._decode_key(key or row))

@@ -1,0 +1,115 @@
+"""Apply a flow to one change that comes again, by another version of its transform where one is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import RecordError, TransformError
+from tillstream.pipelines.records import ChangeBatch, DeadLetter
+from tillstream.transforms.flow_runner import FlowRunner, letter_of
+from tillstream.transforms.flows import Flow, flow_of, registry_of
+from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.routing import Launch, Message, Router
+from tillstream.transforms.shard_state import Shard
+from tillstream.transforms.stages import routers_of
+
+__all__ = ["FlowsAgain"]
+
+
+class FlowsAgain:
+    """Know the runners of versions that are asked for, and the routers of single flows.
+
+    Args:
+        config: the client's.
+        runners: of the job's own versions, by target; those that are asked for are added, so that whoever
+            sets the others up and tears them down does so for these.
+        packer: that runners append to.
+        launch: what is known of this one.
+        copy: passes the changes of a batch as they are.
+    """
+
+    def __init__(
+        self,
+        config: ClientConfig,
+        runners: dict[str, FlowRunner],
+        packer: MutationPacker,
+        launch: Launch,
+        copy: Callable[[ChangeBatch, Flow], list[DeadLetter]],
+    ) -> None:
+        self._config = config
+        self._runners = runners
+        self._packer = packer
+        self._launch = launch
+        self._copy = copy
+        self._routers: dict[str, Mapping[str, Sequence[Router]]] = {}
+
+    def apply(
+        self, flow: Flow, transform: str, batch: ChangeBatch, state: Shard[StateEntry] | None
+    ) -> tuple[Sequence[Message], Sequence[DeadLetter]]:
+        """Apply a flow to the one change of a batch; return what goes to later stages, and dead letters.
+
+        Args:
+            flow: to apply.
+            transform: name and version; empty for the flow's own.
+            batch: of one change.
+            state: the shard's state of clients' transforms; None where none of them asks for any.
+        """
+        try:
+            if flow.kind == "record":
+                return (), self._runner(flow, transform, state).run(batch, state)
+        except RecordError as error:
+            return (), [letter_of(batch, batch.records[0], error, flow)]
+        if transform:
+            error = RecordError(
+                "unknown_transform",
+                f"found {transform}, but entity {flow.target!r} is of kind {flow.kind}, expected none: "
+                "pin the version in the config, and replay by the job's own",
+            )
+            return (), [letter_of(batch, batch.records[0], error, flow)]
+        if flow.kind == "copy":
+            return (), self._copy(batch, flow)
+        return self._route(flow, batch, state)
+
+    def _route(
+        self, flow: Flow, batch: ChangeBatch, state: Shard[StateEntry] | None
+    ) -> tuple[Sequence[Message], Sequence[DeadLetter]]:
+        assert state is not None  # kept for whoever has routers
+        if flow.target not in self._routers:
+            self._routers[flow.target] = routers_of(self._config, {flow.source: (flow,)}, self._launch)
+        messages: list[Message] = []
+        letters: list[DeadLetter] = []
+        for router in self._routers[flow.target][batch.entity]:
+            found, refused = router.route(batch, state)
+            messages += found
+            letters += refused
+        return messages, letters
+
+    def _runner(self, flow: Flow, transform: str, state: Shard[StateEntry] | None) -> FlowRunner:
+        own = self._runners[flow.target]
+        if not transform or transform == flow.name:
+            return own
+        # No entity is named so.
+        name = f"{flow.target}={transform}"
+        if name in self._runners:
+            return self._runners[name]
+        try:
+            chosen = flow_of(flow.source, flow.target, transform, registry_of(self._config))
+        except TransformError as error:
+            raise RecordError("unknown_transform", str(error)) from error
+        assert flow.info is not None  # it has a runner
+        assert chosen.info is not None  # it has a name
+        if chosen.info.unversioned != flow.info.unversioned or chosen.kind != flow.kind:
+            raise RecordError(
+                "unknown_transform", f"found {transform}, expected a like version of {flow.info.unversioned}"
+            )
+        if chosen.parameters.states and state is None:
+            raise RecordError(
+                "unknown_transform", f"found {transform}, which keeps state, expected one that keeps none"
+            )
+        runner = FlowRunner(chosen, self._packer, self._config.limits)
+        runner.setup()
+        runner.dofn.start_bundle()
+        self._runners[name] = runner
+        return runner
