@@ -19,6 +19,7 @@ from tillstream.runners.cli import run, setup
 from tillstream.runners.demo.cli import demo
 from tillstream.runners.local import cli as local
 from tillstream.runners.verify.cli import verify
+from tillstream.transforms.cli import contract, transforms
 from tillstream.transforms.lint.cli import lint
 
 __all__ = ["app", "main"]
@@ -56,6 +57,8 @@ app.command()(local.down)
 app.command()(local.ps)
 app.command()(verify)
 app.command()(lint)
+app.add_typer(transforms, name="transforms")
+app.add_typer(contract, name="contract")
 
 
 def main() -> None:
