@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tillstream.configs import forms
 from tillstream.configs.problems import Problem, near, shown
+from tillstream.configs.trust_checks import check_trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +44,7 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     yield from _check_entities(config)
     yield from _check_dead_letters(config)
     yield from _check_guarantee(config)
+    yield from check_trust(config, is_whole=False)
     yield from _check_flink(_mapping(config.get("flink")), defaults)
 
 
@@ -98,6 +100,11 @@ def _check_entities(config: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         yield from _check_origin(path, name, entity, _mapping(config.get("entities")))
         yield from _check_key(path, entity)
+        if all(entity.get(each) is None for each in ("contract", "transform")) and entity.get("schema_evolution"):
+            yield Problem(
+                (*path, "schema_evolution"),
+                "found it without a contract or a transform, expected one of them: without, rows pass as they are",
+            )
         yield from _check_entity_sinks(path, entity, sinks)
 
 

@@ -21,8 +21,10 @@ from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.limits import Limits
 from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
+from tillstream.configs.schema_evolution import EntityEvolution, EvolutionPolicy, SchemaEvolution, policy_of
 from tillstream.configs.secrets import SecretRef
 from tillstream.configs.source import KafkaSource, Source
+from tillstream.configs.trust import Expectation, Mask, Privacy
 
 __all__ = [
     "FLINK_DEFAULTS",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _Topic = Annotated[str, StringConstraints(pattern=forms.TOPIC)]
+_Column = Annotated[str, StringConstraints(pattern=forms.COLUMN)]
 _Transform = Annotated[str, StringConstraints(pattern=forms.TRANSFORM)]
 
 
@@ -70,6 +73,16 @@ class Entity(ConfigModel):
         description="Transform by name and version, client.name@1.2.3. Default: rows as they are.",
     )
     sinks: list[str] = Field(min_length=1, description="Names of the sinks that its rows go to.")
+    schema_evolution: EntityEvolution | None = Field(
+        default=None,
+        description="What becomes of rows that the contract does not know of. Default: as the client says.",
+    )
+    expectations: list[Expectation] = Field(
+        default=[], description="What its rows must be like, looked at in order before they are masked."
+    )
+    masks: dict[_Column, Mask] = Field(
+        default={}, description="Mask of each column; it goes before that of the column's PII class."
+    )
     on_error: Literal["skip", "hold_key"] = Field(
         default="skip",
         description=(
@@ -225,8 +238,13 @@ class ClientConfig(ConfigModel):
     transforms: Transforms = Field(default=Transforms(), description="Where transforms are found.")
     sinks: dict[Name, SinkModel] = Field(min_length=1, description="Where rows go, by the sink's name.")
     dead_letters: DeadLetters = Field(default=DeadLetters(), description="Where records go that do not fit.")
+    privacy: Privacy = Field(default=Privacy(), description="How personal data is masked.")
+    schema_evolution: SchemaEvolution = Field(
+        default=SchemaEvolution(), description="What becomes of changes that the contracts do not know of."
+    )
     dedup: Dedup = Field(default=Dedup(), description="Which repeated changes are dropped.")
     delivery: Delivery = Field(default=Delivery(), description="How surely and how soon.")
+    limits: Limits = Field(default=Limits(), description="What transforms may use, and how much may go wrong.")
     flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
 
     @model_validator(mode="before")
@@ -236,7 +254,6 @@ class ClientConfig(ConfigModel):
         return {"flink": {}, **data} if isinstance(data, dict) else data
 
     @model_validator(mode="after")
-    limits: Limits = Field(default=Limits(), description="What transforms may use, and how much may go wrong.")
     def _fit_together(self) -> Self:
         plain = self.model_dump(mode="json", by_alias=True)
         problems = list(cross_check(plain, FLINK_DEFAULTS))
@@ -254,6 +271,10 @@ class ClientConfig(ConfigModel):
         if self.source.kafka is None:
             raise TypeError(f"{self.client} does not read from Kafka")
         return self.source.kafka
+
+    def evolution_of(self, entity: str) -> EvolutionPolicy:
+        """Return what becomes of an entity's rows that its contract does not know of."""
+        return policy_of(self.schema_evolution, self.entities[entity].schema_evolution)
 
     @property
     def topics(self) -> dict[str, str]:

@@ -16,6 +16,8 @@ from tillstream.transforms.resolving import resolve
 from tillstream.transforms.routing import MAIN, Launch, typed
 from tillstream.transforms.stages import later_stages, tags_of
 from tillstream.transforms.transform_changes import TransformChanges
+from tillstream.transforms.trust.letters import mask_letters
+from tillstream.transforms.trust.watching import watch
 
 __all__ = ["add_transforms", "build"]
 
@@ -45,7 +47,7 @@ def build(
     generation = None if writer is None else writer.generation
     read = _read_bounded(pipeline, config) if bounded else _read_changes(pipeline, config)
     batches, refused = add_transforms(read[MAIN], config, Launch(generation, bounded))
-    letters = [read[DEAD_LETTERS], *refused]
+    letters = [*mask_letters(config, [read[DEAD_LETTERS]], "MaskReadLetters"), *refused]
     if writer is None:
         write = beam.ParDo(WriteMutations(config))
     else:
@@ -81,7 +83,8 @@ def add_transforms(
     for outputs in later_stages(config, flows, transformed, launch):
         batches.append(outputs[MAIN])
         letters.append(outputs[DEAD_LETTERS])
-    return batches, letters
+    watch(config, batches)
+    return batches, mask_letters(config, letters, "MaskDeadLetters")
 
 
 def _writer(config: ClientConfig, generation: int | None) -> Writer | None:

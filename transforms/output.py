@@ -50,8 +50,15 @@ def contracts_of(config: ClientConfig) -> Mapping[str, CompiledContract | None]:
 
 
 def row_stages(config: ClientConfig) -> Mapping[str, Sequence[RowStage]]:
-    """Return the stages that look at each entity's rows, in order."""
-    return dict.fromkeys(config.entities, ())
+    """Return the stages that look at each entity's rows, in order; reads the client's salt where it masks.
+
+    Raises:
+        UserError: if the salt cannot be read.
+    """
+    # The stages know what a refused row is.
+    from tillstream.transforms.trust.stages import trust_stages
+
+    return {name: trust_stages(config, name) for name in config.entities}
 
 
 def numbered(batch: MutationBatch, counters: dict[str, int], generation: int) -> MutationBatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tillstream.configs import ClientConfig, Column, ColumnModel
 from tillstream.configs.contract import Contract, text_of
+from tillstream.configs.trust_checks import check_trust
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.api import TransformInfo
 from tillstream.transforms.contract_models import columns_of_model
@@ -46,6 +47,8 @@ def resolve(config: ClientConfig) -> ClientConfig:
                 entities[target] = entity.model_copy(update={"contract": contract})
     resolved = config.model_copy(update={"entities": entities})
     _check_sinks(resolved)
+    for problem in check_trust(resolved.model_dump(mode="json", by_alias=True), is_whole=True):
+        raise TransformError(f"{problem.field}: {problem.text}")
     return resolved
 
 

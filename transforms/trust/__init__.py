@@ -1,0 +1,1 @@
+"""Look at rows before they are written: expectations, and masks for personal data."""

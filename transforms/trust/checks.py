@@ -1,0 +1,153 @@
+"""Compile expectations about single rows into functions over whole columns."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+from tillstream.configs.contract import Column
+from tillstream.configs.expressions import Expression
+from tillstream.configs.literals import FLOATS, ordered_of, wire_of
+from tillstream.configs.trust import Expectation
+
+__all__ = ["TIME", "Check", "compile_check"]
+
+# Stands for the commit time in the source among a check's columns; no column begins with _.
+TIME = "_time_us"
+
+_Columns: TypeAlias = Sequence[Sequence[Any]]
+_Values: TypeAlias = Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Hold one expectation, compiled.
+
+    Attributes:
+        columns: names of those that it looks at, or TIME.
+        expected: what it expects, in words.
+        all_pass: tells of a list of values for each of the columns whether all rows pass: one fast pass.
+        passes: tells the same of one row's values.
+    """
+
+    columns: tuple[str, ...]
+    expected: str
+    all_pass: Callable[[_Columns], bool]
+    passes: Callable[[_Values], bool]
+
+
+def compile_check(
+    expectation: Expectation,
+    columns: Mapping[str, Column],
+    now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+) -> Check:
+    """Return what checks an expectation about rows; null passes all of them but not_null.
+
+    Args:
+        expectation: of any kind but those about streams of rows.
+        columns: the entity's contract, by name.
+        now_us: the clock of freshness, microseconds since 1970 UTC.
+
+    Raises:
+        ValueError: if it does not fit the columns; configs that load have none such.
+    """
+    if expectation.expect == "freshness":
+        return _freshness(expectation, now_us)
+    if expectation.expect == "cross_field":
+        condition = Expression(expectation.expression or "", columns)
+        return Check(condition.columns, condition.text, condition.all_pass, condition.passes)
+    column = columns[expectation.column or ""]
+    return _COMPILERS[expectation.expect](expectation, column)
+
+
+def _not_null(_: Expectation, column: Column) -> Check:
+    return Check(
+        (column.name,),
+        "a value",
+        lambda columns: None not in columns[0],
+        lambda values: values[0] is not None,
+    )
+
+
+def _range(expectation: Expectation, column: Column) -> Check:
+    low, high = (
+        None if each is None else ordered_of(column, each) for each in (expectation.min, expectation.max)
+    )
+    words = [f"{word} {bound}" for word, bound in (("at least", low), ("at most", high)) if bound is not None]
+    load = Decimal if column.kind == "decimal" else None
+
+    def passes(values: _Values) -> bool:
+        value = values[0]
+        if value is None:
+            return True
+        if load is not None:
+            value = load(value)
+        return (low is None or value >= low) and (high is None or value <= high)
+
+    suspects = _suspects(column, low, high)
+
+    def all_pass(columns: _Columns) -> bool:
+        values = columns[0]
+        if None in values:
+            values = [each for each in values if each is not None]
+        return all(passes((each,)) for each in suspects(values))
+
+    return Check((column.name,), " and ".join(words), all_pass, passes)
+
+
+def _suspects(column: Column, low: Any, high: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Return what picks, in one fast pass, the values that may lie outside of bounds."""
+    if column.kind in ("decimal", *FLOATS):
+        # Rounding to floats keeps the order, so what lies strictly inside as a float does so exactly. NaN
+        # has no order, and is never inside.
+        least = float("-inf") if low is None else float(low)
+        most = float("inf") if high is None else float(high)
+        return lambda values: [each for each in values if not least < float(each) < most]
+    if low is None:
+        return lambda values: () if not values or max(values) <= high else values
+    if high is None:
+        return lambda values: () if not values or min(values) >= low else values
+    return lambda values: () if not values or (min(values) >= low and max(values) <= high) else values
+
+
+def _in_set(expectation: Expectation, column: Column) -> Check:
+    allowed = frozenset([None, *(wire_of(column, each) for each in expectation.values or ())])
+    shown = ", ".join(map(str, expectation.values or ()))
+    return Check(
+        (column.name,),
+        f"one of {shown:.200}",
+        lambda columns: allowed.issuperset(columns[0]),
+        lambda values: values[0] in allowed,
+    )
+
+
+def _regex(expectation: Expectation, column: Column) -> Check:
+    match = re.compile(expectation.pattern or "").fullmatch
+    return Check(
+        (column.name,),
+        f"text that matches {expectation.pattern}",
+        lambda columns: not [1 for each in columns[0] if each is not None and match(each) is None],
+        lambda values: values[0] is None or match(values[0]) is not None,
+    )
+
+
+def _freshness(expectation: Expectation, now_us: Callable[[], int]) -> Check:
+    age_us = (expectation.age_s_max or 0) * 1_000_000
+    return Check(
+        (TIME,),
+        f"a commit at most {expectation.age_s_max} s ago",
+        lambda columns: min(columns[0]) >= now_us() - age_us,
+        lambda values: bool(values[0] >= now_us() - age_us),
+    )
+
+
+_COMPILERS: dict[str, Callable[[Expectation, Column], Check]] = {
+    "not_null": _not_null,
+    "range": _range,
+    "in_set": _in_set,
+    "regex": _regex,
+}

@@ -1,0 +1,277 @@
+"""Mask dead letters: no value that is masked in rows stands in a letter of any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.records import DeadLetter, DeadLetterBatch
+from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.flows import Flow, flows_of, registry_of
+from tillstream.transforms.trust.masks import (
+    Masker,
+    Named,
+    classes_masked,
+    has_masks,
+    mask_names,
+    masker_of,
+    salt_of,
+    strictest,
+)
+from tillstream.transforms.trust.scrubbing import leaves_of, replaced, withheld_message, withheld_trace
+
+__all__ = ["LetterMasker", "mask_letters"]
+
+WITHHELD = "(withheld)"
+_DEPTH_MAX = 100
+# Numbers keep their digits.
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """Say how the letters of some origin are masked.
+
+    Attributes:
+        maskers: by column, of all entities that the change belongs to.
+        known: columns whose values may be shown at all; None for any.
+        is_withheld: whether messages of exceptions may hold values of other records.
+        is_unknown: whether nothing is known of the record, so that nothing of it may be shown.
+    """
+
+    maskers: Mapping[str, Masker] = field(default_factory=dict)
+    known: frozenset[str] | None = None
+    is_withheld: bool = False
+    is_unknown: bool = False
+
+
+class LetterMasker:
+    """Mask the letters of one client.
+
+    A letter is masked by the columns of the entity that it names and of the one that the change was read
+    for. What cannot be read as JSON is replaced by its length and its HMAC; so is the record of a topic that
+    no entity names, because nothing is known of it.
+
+    Args:
+        config: the client's, completed by `resolve`.
+        salt: the client's.
+    """
+
+    def __init__(self, config: ClientConfig, salt: bytes) -> None:
+        self._config = config
+        self._salt = salt
+        self._flows: list[Flow] = [
+            flow for flows in flows_of(config, registry_of(config)).values() for flow in flows
+        ]
+        self._named: dict[str, dict[str, Named]] = {
+            name: dict(mask_names(config, name)) for name in config.entities
+        }
+        for flow in self._flows:
+            if flow.info is not None and flow.info.input is not None:
+                columns = columns_of_model(flow.info.input)
+                classes = {column.name: column.pii for column in columns if column.pii is not None}
+                _merge(self._named[flow.source], classes_masked(config, classes))
+        self._any = next(masker_of(named, salt) for masks in self._all_masks() for named in masks.values())
+        self._rules: dict[tuple[str | None, ...], _Rules] = {}
+
+    def mask(self, letter: DeadLetter) -> DeadLetter:
+        """Return the letter as it may be written."""
+        origin = (letter.entity, letter.source_entity, letter.topic, letter.transform)
+        rules = self._rules.get(origin)
+        if rules is None:
+            rules = self._rules[origin] = self._rules_of(letter)
+        if rules.is_unknown:
+            return msgspec.structs.replace(
+                letter, key=self._hidden(letter.key), payload=self._hidden(letter.payload)
+            )
+        if not rules.maskers and not rules.is_withheld:
+            return letter
+        found: set[str] = set()
+        key, is_key_read = self._document(letter.key, rules, found)
+        payload, is_read = self._document(letter.payload, rules, found)
+        is_withheld = (
+            rules.is_withheld
+            or self._config.privacy.error_messages == "withhold"
+            or not (is_read and is_key_read)
+        )
+        detail, trace = letter.detail, letter.traceback
+        # What expectations say is masked already; of others, only exceptions of a transform say values.
+        if letter.step == "transform" and (trace is not None or letter.reason == "transform_failed"):
+            detail, trace = (
+                withheld_message(detail, found, always=is_withheld),
+                withheld_trace(trace, found, always=is_withheld),
+            )
+        elif not letter.reason.startswith("expectation:"):
+            detail = replaced(detail, found)
+        return msgspec.structs.replace(
+            letter,
+            key=key,
+            payload=payload,
+            reason=replaced(letter.reason, found),
+            detail=detail,
+            traceback=trace,
+        )
+
+    def _all_masks(self) -> Iterator[dict[str, Named]]:
+        yield from self._named.values()
+        yield {name: (mask, name) for name, mask in self._config.privacy.by_class.items()}
+
+    def _rules_of(self, letter: DeadLetter) -> _Rules:
+        source = self._config.topics.get(letter.topic)
+        names = {name for name in (letter.entity, letter.source_entity, source) if name is not None}
+        if not names:
+            return _Rules(is_unknown=True)
+        flows = [
+            flow
+            for flow in self._flows
+            if flow.target in names or (flow.name is not None and flow.name == letter.transform)
+        ]
+        names |= {flow.source for flow in flows} | {flow.target for flow in flows}
+        named: dict[str, Named] = {}
+        for name in names:
+            _merge(named, self._named.get(name, {}))
+        reading = [flow for flow in self._flows if flow.source in {each.source for each in flows}]
+        known = None
+        contracts = [self._config.entities[flow.target].contract for flow in reading]
+        if named and all(flow.kind == "copy" for flow in reading) and None not in contracts:
+            known = frozenset(column for contract in contracts for column in contract or ()) | set(named)
+        # Other rows, and earlier ones, that the transform has seen may stand in what it says.
+        sees_others = any(flow.kind != "record" or flow.parameters.states for flow in flows if flow.transform)
+        return _Rules(
+            {column: masker_of(each, self._salt) for column, each in named.items()},
+            known,
+            is_withheld=sees_others and any(self._named.values()),
+        )
+
+    def _document(self, text: bytes | None, rules: _Rules, found: set[str]) -> tuple[bytes | None, bool]:
+        """Return a JSON document masked, and whether it could be read."""
+        if text is None or not rules.maskers:
+            return text, True
+        try:
+            node = _decode(text)
+            if not isinstance(node, dict):
+                return self._hidden(text), False
+            return _encode(_Walk(rules, found).envelope(node)), True
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError):
+            return self._hidden(text), False
+
+    def _hidden(self, text: bytes | None) -> bytes | None:
+        if text is None:
+            return None
+        digest = self._any.digest(text).hex()
+        return _encode(
+            {"withheld": "not known to be free of masked values", "bytes": len(text), "hmac_sha256": digest}
+        )
+
+
+class _Walk:
+    """Mask one document, and take note of the values that it held."""
+
+    def __init__(self, rules: _Rules, found: set[str]) -> None:
+        self._maskers = rules.maskers
+        self._known = rules.known
+        self._found = found
+
+    def envelope(self, node: Mapping[str, Any]) -> dict[str, Any]:
+        """Mask Debezium's envelope, with or without its schema around it, a row, or a key."""
+        masked: dict[str, Any] = {}
+        for name, value in node.items():
+            if name in ("before", "after") and name not in self._maskers:
+                masked[name] = self._row(value)
+            elif name == "payload" and isinstance(value, dict):
+                masked[name] = self.envelope(value)
+            elif name == "source" and isinstance(value, dict):
+                # MySQL's connector may send the statement, with values in it.
+                masked[name] = {each: WITHHELD if each == "query" else found for each, found in value.items()}
+            elif name == "message" and isinstance(value, dict):
+                masked[name] = WITHHELD
+            elif name in ("schema", "transaction") and isinstance(value, dict):
+                masked[name] = value
+            else:
+                masked[name] = self._column(name, value, 0)
+        return masked
+
+    def _row(self, value: Any) -> Any:
+        if isinstance(value, str):  # MongoDB's connector sends rows as text
+            try:
+                value = _decode(value)
+            except (msgspec.MsgspecError, RecursionError):
+                return WITHHELD
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            return WITHHELD
+        return {
+            name: WITHHELD
+            if self._known is not None and name not in self._known
+            else self._column(name, found, 0)
+            for name, found in value.items()
+        }
+
+    def _column(self, name: str, value: Any, depth: int) -> Any:
+        masker = self._maskers.get(name)
+        if masker is None:
+            return self._inside(value, depth)
+        self._found.update(leaves_of(value))
+        return masker.apply(value)
+
+    def _inside(self, value: Any, depth: int) -> Any:
+        """Mask what bears a masked column's name inside of other values, JSON in texts included."""
+        if depth > _DEPTH_MAX:
+            return WITHHELD
+        if isinstance(value, dict):
+            return {name: self._column(name, found, depth + 1) for name, found in value.items()}
+        if isinstance(value, list):
+            return [self._inside(found, depth + 1) for found in value]
+        if isinstance(value, str) and value[:1] in ("{", "["):
+            try:
+                return _encode(self._inside(_decode(value), depth + 1)).decode()
+            except (msgspec.MsgspecError, RecursionError):
+                return value
+        return value
+
+
+def _merge(into: dict[str, Named], named: Mapping[str, Named]) -> None:
+    for column, each in named.items():
+        into[column] = strictest(into[column], each) if column in into else each
+
+
+class _MaskDeadLetters(beam.DoFn):
+    """Mask DeadLetterBatch frames."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._config = config
+
+    def setup(self) -> None:
+        """Read the salt."""
+        self._masker = LetterMasker(self._config, salt_of(self._config))
+
+    def process(self, frame: bytes) -> Iterator[bytes]:
+        """Mask the letters of one frame."""
+        letters = DeadLetterBatch.decode(frame).letters
+        yield DeadLetterBatch(tuple(map(self._masker.mask, letters))).encode()
+
+
+def mask_letters(
+    config: ClientConfig, letters: Sequence[beam.PCollection], label: str
+) -> list[beam.PCollection]:
+    """Return collections of letters as they may be written: as they are where the client masks nothing.
+
+    Args:
+        config: the client's, completed by `resolve`.
+        letters: of DeadLetterBatch frames.
+        label: part of each step's label.
+    """
+    if not has_masks(config):
+        return list(letters)
+    return [
+        each | f"{label}{place or ''}" >> beam.ParDo(_MaskDeadLetters(config)).with_output_types(bytes)
+        for place, each in enumerate(letters)
+    ]

@@ -1,0 +1,118 @@
+"""Take masked values out of what exceptions and rules say."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+__all__ = ["leaves_of", "replaced", "withheld_message", "withheld_trace"]
+
+_MASKED = "[masked]"
+_MESSAGE = "message withheld: it may hold values that are masked"
+# Messages may cut a value short, so its beginning is looked for.
+_BEGINNING_CHARACTERS = 6
+# A shorter value stands in any text by chance.
+_CHARACTERS_MIN = 4
+_FRAME = re.compile(r'  File "[^"]*", line \d+, in \S+$')
+_TYPE = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
+_PASSED = (
+    "Traceback (most recent call last):",
+    "During handling of the above exception, another exception occurred:",
+    "The above exception was the direct cause of the following exception:",
+)
+
+
+def leaves_of(value: Any) -> Iterator[str]:
+    """Yield the texts that a masked value may be found as, numbers in their digits."""
+    if isinstance(value, dict):
+        for each in value.values():
+            yield from leaves_of(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from leaves_of(each)
+    elif value is not None and value != "":
+        yield str(value)
+
+
+def replaced(text: str, values: Iterable[str]) -> str:
+    """Return a text without the values, in any case and however they are quoted."""
+    for value in sorted(_spellings(values), key=len, reverse=True):
+        text = _without(text, value)
+    return text
+
+
+def withheld_message(text: str, values: set[str], *, always: bool) -> str:
+    """Return what an exception says, `Type: message`, without the values.
+
+    Args:
+        text: type and message.
+        values: that are masked.
+        always: leave the message out whatever it is.
+    """
+    if always or _is_short(values):
+        match = _TYPE.match(text)
+        return f"{match[0] if match else 'error'}: {_MESSAGE}"
+    return replaced(text, values)
+
+
+def withheld_trace(text: str | None, values: set[str], *, always: bool) -> str | None:
+    """Return a traceback without the values; without all messages where that cannot be done by value."""
+    if text is None:
+        return None
+    if always or _is_short(values):
+        text = "\n".join(_frames(text.splitlines()))
+    return replaced(text, values)
+
+
+def _frames(lines: list[str]) -> Iterator[str]:
+    """Yield what a traceback says of code: files, lines, and the types of exceptions."""
+    after_frame = False
+    for line in lines:
+        if _FRAME.match(line) or line in _PASSED:
+            yield line
+            after_frame = _FRAME.match(line) is not None
+        elif after_frame and line.startswith("    "):
+            yield line
+            # One line of code, and perhaps one of marks below it.
+            after_frame = not set(line) <= set(" ^~")
+        else:
+            match = _TYPE.match(line)
+            if after_frame and match:
+                yield f"{match[0]}: {_MESSAGE}"
+            after_frame = False
+
+
+def _is_short(values: set[str]) -> bool:
+    return any(len(value) < _CHARACTERS_MIN for value in values)
+
+
+def _spellings(values: Iterable[str]) -> set[str]:
+    found = set()
+    for value in values:
+        quoted = json.dumps(value)[1:-1]
+        found |= {
+            value,
+            repr(value)[1:-1],
+            quoted,
+            repr(quoted)[1:-1],
+            repr(value.encode("utf-8", "replace"))[2:-1],
+        }
+    return {each for each in found if each}
+
+
+def _without(text: str, value: str) -> str:
+    beginning = re.escape(value[:_BEGINNING_CHARACTERS])
+    if len(value) < _CHARACTERS_MIN:
+        return re.sub(rf"(?<!\w){beginning}(?!\w)", _MASKED, text, flags=re.IGNORECASE)
+    parts, done = [], 0
+    for match in re.finditer(beginning, text, re.IGNORECASE):
+        if match.start() < done:
+            continue
+        end, place = match.end(), len(value[:_BEGINNING_CHARACTERS])
+        while end < len(text) and place < len(value) and text[end].lower() == value[place].lower():
+            end, place = end + 1, place + 1
+        parts += [text[done : match.start()], _MASKED]
+        done = end
+    return "".join([*parts, text[done:]])
