@@ -8,6 +8,7 @@ that each is decoded once.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, ClassVar, TypeAlias
@@ -21,6 +22,7 @@ __all__ = [
     "ChangeRecord",
     "DeadLetter",
     "DeadLetterBatch",
+    "Framed",
     "Mutation",
     "MutationBatch",
     "MutationKind",
@@ -35,6 +37,7 @@ Row: TypeAlias = Mapping[str, Any]
 # Where a change stands in its source's own order; compared element by element, per connector.
 Position: TypeAlias = tuple[int | str, ...]
 
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _encode = msgspec.msgpack.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
 
@@ -57,7 +60,7 @@ class MutationKind(str, Enum):
     DELETE = "d"
 
 
-class _Framed(msgspec.Struct, frozen=True, array_like=True):
+class Framed(msgspec.Struct, frozen=True, array_like=True):
     """Give a record its versioned binary form."""
 
     FRAME_VERSION: ClassVar[int] = 1
@@ -89,7 +92,7 @@ class _Framed(msgspec.Struct, frozen=True, array_like=True):
         return record
 
 
-class Mutation(_Framed, frozen=True, array_like=True):
+class Mutation(Framed, frozen=True, array_like=True):
     """Say what one change does to one row of an output entity.
 
     Attributes:
@@ -117,7 +120,7 @@ class Mutation(_Framed, frozen=True, array_like=True):
     index: int = 0
 
 
-class ChangeEvent(_Framed, frozen=True, array_like=True):
+class ChangeEvent(Framed, frozen=True, array_like=True):
     """Show one change to a client's DoFn.
 
     Attributes:
@@ -147,6 +150,11 @@ class ChangeEvent(_Framed, frozen=True, array_like=True):
     partition: int
     offset: int
     target: str = ""
+
+    @property
+    def source_time(self) -> dt.datetime:
+        """Return the commit time in the source as an instant."""
+        return _EPOCH + dt.timedelta(microseconds=self.source_time_us)
 
     def upsert(self, row: Row, *, entity: str | None = None, index: int = 0) -> Mutation:
         """Return the mutation that writes `row`, with this change's provenance.
@@ -233,7 +241,7 @@ class Replay(msgspec.Struct, frozen=True, array_like=True):
     offset: int
 
 
-class ChangeBatch(_Framed, frozen=True, array_like=True):
+class ChangeBatch(Framed, frozen=True, array_like=True):
     """Carry the changes of one shard that one poll of one topic-partition found.
 
     Attributes:
@@ -308,7 +316,7 @@ class MutationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     index: int = 0
 
 
-class MutationBatch(_Framed, frozen=True, array_like=True):
+class MutationBatch(Framed, frozen=True, array_like=True):
     """Carry the mutations of one output entity and one shard to a sink.
 
     Values have their wire form: decimals, UUIDs, dates and times without zone are text; instants are
@@ -352,7 +360,7 @@ class MutationBatch(_Framed, frozen=True, array_like=True):
     derived: bool = False
 
 
-class DeadLetter(_Framed, frozen=True, array_like=True):
+class DeadLetter(Framed, frozen=True, array_like=True):
     """Keep a record that could not be delivered, and why.
 
     Attributes:
@@ -402,7 +410,7 @@ class DeadLetter(_Framed, frozen=True, array_like=True):
     status: str = "open"
 
 
-class DeadLetterBatch(_Framed, frozen=True, array_like=True):
+class DeadLetterBatch(Framed, frozen=True, array_like=True):
     """Carry the dead letters of one bundle.
 
     Attributes:

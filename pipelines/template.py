@@ -76,7 +76,7 @@ def add_transforms(
     flows = flows_of(config, registry_of(config))
     tags = tags_of(flows)
     transformed = changes | "TransformChanges" >> beam.ParDo(
-        TransformChanges(config, launch.generation)
+        TransformChanges(config, launch.generation, bounded=launch.bounded)
     ).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
     typed(transformed, *tags)
     batches, letters = [transformed[MAIN]], [transformed[DEAD_LETTERS]]

@@ -157,7 +157,12 @@ class _BeamStage:
 
     kind: Kind = "beam"
 
-    def routers(self, config: ClientConfig, flows: Sequence[Flow]) -> Mapping[str, Sequence[Router]]:  # noqa: ARG002
+    def routers(
+        self,
+        config: ClientConfig,  # noqa: ARG002  (as of `Stage`)
+        flows: Sequence[Flow],
+        launch: Launch,  # noqa: ARG002
+    ) -> Mapping[str, Sequence[Router]]:
         found: dict[str, list[Router]] = {}
         for flow in flows:
             found.setdefault(flow.source, []).append(_Router(flow))

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms.aggregate import Aggregate
+from tillstream.transforms.aggregate import Aggregate, check_aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, parameters_of
 from tillstream.transforms.registry import Registry, find_transforms
 
@@ -91,6 +91,7 @@ def _flow(source: str, target: str, transform: str | None, registry: Registry) -
         return Flow(source, target, "copy")
     found, info = registry.get(transform), registry.info(transform)
     if issubclass(found, Aggregate):
+        check_aggregate(transform, found)
         return Flow(source, target, "aggregate", found, info)
     parameters = parameters_of(transform, found)
     kind: Kind = "beam" if parameters.beam else "lookup" if parameters.lookups else "record"

@@ -79,12 +79,15 @@ class Stage(Protocol):
         """Return the kind of flows that it takes."""
         ...
 
-    def routers(self, config: ClientConfig, flows: Sequence[Flow]) -> Mapping[str, Sequence[Router]]:
+    def routers(
+        self, config: ClientConfig, flows: Sequence[Flow], launch: Launch
+    ) -> Mapping[str, Sequence[Router]]:
         """Return the routers of the entities whose changes it needs.
 
         Args:
             config: the client's.
             flows: all of the kind; at least one.
+            launch: what is known of this one.
         """
         ...
 

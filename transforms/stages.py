@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tillstream.configs import ClientConfig
+from tillstream.transforms.aggregate_changes import AGGREGATE_STAGE
 from tillstream.transforms.beam_flows import BEAM_STAGE
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.routing import Launch, Outputs, Router, Stage
 
 __all__ = ["later_stages", "routers_of", "tags_of"]
 
-_STAGES: tuple[Stage, ...] = (BEAM_STAGE,)
+_STAGES: tuple[Stage, ...] = (AGGREGATE_STAGE, BEAM_STAGE)
 _Flows = Mapping[str, Sequence[Flow]]
 
 
-def routers_of(config: ClientConfig, flows: _Flows) -> Mapping[str, Sequence[Router]]:
+def routers_of(config: ClientConfig, flows: _Flows, launch: Launch) -> Mapping[str, Sequence[Router]]:
     """Return the routers of each entity that has a topic."""
     found: dict[str, list[Router]] = {name: [] for name in config.topics.values()}
     for stage, taken in _taken(flows):
-        for name, routers in stage.routers(config, taken).items():
+        for name, routers in stage.routers(config, taken, launch).items():
             found[name] += routers
     return found
 

@@ -28,6 +28,7 @@ from tillstream.transforms.flows import Flow, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry, horizon_us
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker, encodable
+from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
 
@@ -53,14 +54,16 @@ class TransformChanges(beam.DoFn):
         config: the client's.
         generation: of this launch, milliseconds since 1970 UTC; batches then get numbers, for sinks that
             tell them apart.
+        bounded: whether the run ends.
     """
 
     HEAD, LOG = specs("shard")
     CLIENT_HEAD, CLIENT_LOG = specs("client")
 
-    def __init__(self, config: ClientConfig, generation: int | None = None) -> None:
+    def __init__(self, config: ClientConfig, generation: int | None = None, *, bounded: bool = False) -> None:
         self._config = config
         self._generation = generation
+        self._bounded = bounded
         self._failed = Metrics.counter("tillstream", "events_refused")
         self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in REASONS}
 
@@ -72,7 +75,7 @@ class TransformChanges(beam.DoFn):
         self._packer = MutationPacker(self._contracts, keys, row_stages(config))
         flows = flows_of(config, registry_of(config))
         self._flows = flows
-        self._routers = routers_of(config, flows)
+        self._routers = routers_of(config, flows, Launch(self._generation, self._bounded))
         self._runners = {
             flow.target: FlowRunner(flow, self._packer, config.limits)
             for each in flows.values()
@@ -92,7 +95,9 @@ class TransformChanges(beam.DoFn):
         self._states: ShardMemory[StateEntry] | None = None
         if states or any(self._routers.values()):
             name = f"{config.client}/state"
-            self._states = shared_memory(name, horizon_us(states), StateEntry)
+            # Routers remember rows for longer than any cell of state asks for.
+            horizon = None if any(self._routers.values()) else horizon_us(states)
+            self._states = shared_memory(name, horizon, StateEntry)
 
     def start_bundle(self) -> None:
         """Tell the client's DoFns."""
