@@ -17,6 +17,7 @@ from tillstream.configs.cli import schema, validate
 from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.cli import run, setup
 from tillstream.runners.demo.cli import demo
+from tillstream.runners.dlq.cli import dlq
 from tillstream.runners.local import cli as local
 from tillstream.runners.verify.cli import verify
 from tillstream.transforms.cli import contract, transforms
@@ -59,6 +60,7 @@ app.command()(verify)
 app.command()(lint)
 app.add_typer(transforms, name="transforms")
 app.add_typer(contract, name="contract")
+app.add_typer(dlq, name="dlq")
 
 
 def main() -> None:

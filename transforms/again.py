@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError, TransformError
@@ -62,12 +63,12 @@ class FlowsAgain:
         except RecordError as error:
             return (), [letter_of(batch, batch.records[0], error, flow)]
         if transform:
-            error = RecordError(
+            refused = RecordError(
                 "unknown_transform",
                 f"found {transform}, but entity {flow.target!r} is of kind {flow.kind}, expected none: "
                 "pin the version in the config, and replay by the job's own",
             )
-            return (), [letter_of(batch, batch.records[0], error, flow)]
+            return (), [letter_of(batch, batch.records[0], refused, flow)]
         if flow.kind == "copy":
             return (), self._copy(batch, flow)
         return self._route(flow, batch, state)
@@ -95,7 +96,8 @@ class FlowsAgain:
         if name in self._runners:
             return self._runners[name]
         try:
-            chosen = flow_of(flow.source, flow.target, transform, registry_of(self._config))
+            found = flow_of(flow.source, flow.target, transform, registry_of(self._config))
+            chosen = replace(found, evolution=flow.evolution)
         except TransformError as error:
             raise RecordError("unknown_transform", str(error)) from error
         assert flow.info is not None  # it has a runner

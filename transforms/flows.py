@@ -14,7 +14,7 @@ from tillstream.transforms.aggregate import Aggregate, check_aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, parameters_of
 from tillstream.transforms.registry import Registry, find_transforms
 
-__all__ = ["Flow", "Kind", "flows_of", "registry_of", "using"]
+__all__ = ["Flow", "Kind", "flow_of", "flows_of", "registry_of", "using"]
 
 Kind: TypeAlias = Literal["copy", "record", "lookup", "aggregate", "beam"]
 _NOTHING = Parameters({}, {})
@@ -79,14 +79,15 @@ def flows_of(config: ClientConfig, registry: Registry) -> Mapping[str, tuple[Flo
         source = entity.from_entity or (name if entity.topic is not None else None)
         if source is None:
             continue
-        flow = _flow(source, name, entity.transform, registry)
+        flow = flow_of(source, name, entity.transform, registry)
         for asked in flow.parameters.lookups.values():
             _check_lookup(config, flow, asked.entity, len(asked.columns))
         flows[source].insert(0 if source == name else len(flows[source]), flow)
     return {name: tuple(found) for name, found in flows.items()}
 
 
-def _flow(source: str, target: str, transform: str | None, registry: Registry) -> Flow:
+def flow_of(source: str, target: str, transform: str | None, registry: Registry) -> Flow:
+    """Return the flow from one entity to another by a transform; raises TransformError as `flows_of` does."""
     if transform is None:
         return Flow(source, target, "copy")
     found, info = registry.get(transform), registry.info(transform)

@@ -47,6 +47,7 @@ def resolve(config: ClientConfig) -> ClientConfig:
                 entities[target] = entity.model_copy(update={"contract": contract})
     resolved = config.model_copy(update={"entities": entities})
     _check_sinks(resolved)
+    _check_holds(resolved)
     for problem in check_trust(resolved.model_dump(mode="json", by_alias=True), is_whole=True):
         raise TransformError(f"{problem.field}: {problem.text}")
     return resolved
@@ -86,6 +87,18 @@ def _completed(
         own = {each: getattr(column, each) or getattr(found, each) for each in _SAID}
         completed[name] = column.model_copy(update=own)
     return completed
+
+
+def _check_holds(config: ClientConfig) -> None:
+    kinds = {
+        flow.target: flow.kind for flows in flows_of(config, registry_of(config)).values() for flow in flows
+    }
+    for name, entity in config.entities.items():
+        if entity.on_error == "hold_key" and kinds.get(name) not in ("copy", "record"):
+            raise TransformError(
+                f"entity {name!r}: found on_error hold_key, expected skip: keys are held where changes are "
+                "copied, or where the transform asks for the event and its key's state alone"
+            )
 
 
 def _check_sinks(config: ClientConfig) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -21,13 +22,16 @@ from tillstream.pipelines.records import (
     MutationKind,
     MutationRecord,
 )
+from tillstream.transforms.again import FlowsAgain
 from tillstream.transforms.contracts import CompiledContract, Values, has_placeholders, refuse_placeholders
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
 from tillstream.transforms.flows import Flow, flows_of, registry_of
+from tillstream.transforms.holding import HoldBook, Holds, Sieve
 from tillstream.transforms.keyed_state import StateEntry, horizon_us
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker, encodable
+from tillstream.transforms.replaying import GivenBack, Replayer, held_letter
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
@@ -59,6 +63,7 @@ class TransformChanges(beam.DoFn):
 
     HEAD, LOG = specs("shard")
     CLIENT_HEAD, CLIENT_LOG = specs("client")
+    HELD_HEAD, HELD_LOG = specs("held")
 
     def __init__(self, config: ClientConfig, generation: int | None = None, *, bounded: bool = False) -> None:
         self._config = config
@@ -75,7 +80,8 @@ class TransformChanges(beam.DoFn):
         self._packer = MutationPacker(self._contracts, keys, row_stages(config))
         flows = flows_of(config, registry_of(config))
         self._flows = flows
-        self._routers = routers_of(config, flows, Launch(self._generation, self._bounded))
+        launch = Launch(self._generation, self._bounded)
+        self._routers = routers_of(config, flows, launch)
         self._runners = {
             flow.target: FlowRunner(flow, self._packer, config.limits)
             for each in flows.values()
@@ -86,6 +92,9 @@ class TransformChanges(beam.DoFn):
             runner.setup()
         dedup = config.dedup
         self._deduplicator = None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us)
+        self._holds = HoldBook(config)
+        self._again = FlowsAgain(config, self._runners, self._packer, launch, self._pass)
+        self._replayer = Replayer(flows, self._packer, self._deduplicator)
         self._memory: ShardMemory[Entry] = shared_memory(config.client, dedup.horizon_us, Entry)
         states = {
             f"{target}/{name}": state
@@ -104,42 +113,41 @@ class TransformChanges(beam.DoFn):
         for runner in self._runners.values():
             runner.dofn.start_bundle()
 
-    def process(
+    def process(  # noqa: PLR0917  (Beam gives each cell as a parameter)
         self,
         element: tuple[bytes, bytes],
         head: Any = beam.DoFn.StateParam(HEAD),
         log: Any = beam.DoFn.StateParam(LOG),
         client_head: Any = beam.DoFn.StateParam(CLIENT_HEAD),
         client_log: Any = beam.DoFn.StateParam(CLIENT_LOG),
+        held_head: Any = beam.DoFn.StateParam(HELD_HEAD),
+        held_log: Any = beam.DoFn.StateParam(HELD_LOG),
     ) -> Iterator[Any]:
         """Transform one batch."""
         shard_key, frame = element
         batch = ChangeBatch.decode(frame)
         shard = self._memory.open(shard_key, head, log)
         state = None if self._states is None else self._states.open(shard_key, client_head, client_log)
-        if self._deduplicator is not None:
-            batch = self._without_repeated(batch, shard, self._deduplicator)
-        letters: list[DeadLetter] = []
-        for flow in self._flows[batch.entity]:
-            letters += self._apply(batch, frame, flow, state)
-        for router in self._routers[batch.entity]:
-            assert state is not None  # kept for whoever has routers
-            messages, refused = router.route(batch, state)
-            letters += refused
-            for message in messages:
-                yield TaggedOutput(message.tag, (message.key, message.frame))
-        mutations, refused = self._packer.flush(batch)
-        letters += refused
+        holds = self._holds.open(shard_key, shard.counters, held_head, held_log)
+        if batch.replay is None:
+            made = self._take(batch, frame, shard, state, holds)
+        else:
+            made = self._replayer.give_back(batch, shard, holds, partial(self._again.apply, state=state))
+        mutations = made.mutations
         if self._generation is not None:
             mutations = [numbered(each, shard.counters, self._generation) for each in mutations]
         shard.commit()
         if state is not None:
             state.commit()
+        if holds is not None:
+            holds.commit()
+        for message in made.messages:
+            yield TaggedOutput(message.tag, (message.key, message.frame))
         for each in mutations:
             yield shard_key, each.encode()
-        if letters:
-            self._failed.inc(len(letters))
-            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
+        if made.letters:
+            self._failed.inc(sum(letter.status == "open" for letter in made.letters))
+            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(made.letters)).encode())
 
     def finish_bundle(self) -> None:
         """Tell the client's DoFns."""
@@ -151,14 +159,51 @@ class TransformChanges(beam.DoFn):
         for runner in self._runners.values():
             runner.dofn.teardown()
 
+    def _take(
+        self,
+        batch: ChangeBatch,
+        frame: bytes,
+        shard: Shard[Entry],
+        state: Shard[StateEntry] | None,
+        holds: Holds | None,
+    ) -> GivenBack:
+        """Apply all flows to a batch as it was read."""
+        if self._deduplicator is not None:
+            batch = self._without_repeated(batch, shard, self._deduplicator)
+        flows, made = self._flows[batch.entity], GivenBack()
+        if holds is not None:
+            self._replayer.let_go(flows, holds, partial(self._again.apply, state=state), made)
+        for flow in flows:
+            sieve = None
+            if holds is not None and flow.target in holds.limits:
+                sieve = Sieve(holds, flow.target, batch, partial(self._replayer.is_solved, shard))
+            made.letters += self._apply(batch, frame, flow, state, sieve)
+            if sieve is not None:
+                made.letters += [held_letter(batch, record, flow) for record in sieve.full]
+        for router in self._routers[batch.entity]:
+            assert state is not None  # kept for whoever has routers
+            messages, refused = router.route(batch, state)
+            made.messages += messages
+            made.letters += refused
+        mutations, refused = self._packer.flush(batch)
+        made.mutations += mutations
+        made.letters += refused
+        return made
+
     def _apply(
-        self, batch: ChangeBatch, frame: bytes, flow: Flow, state: Shard[StateEntry] | None
-    ) -> Sequence[DeadLetter]:
+        self,
+        batch: ChangeBatch,
+        frame: bytes,
+        flow: Flow,
+        state: Shard[StateEntry] | None,
+        sieve: Sieve | None = None,
+    ) -> list[DeadLetter]:
         if flow.kind == "record":
-            return self._runners[flow.target].run(batch, state)
-        if flow.kind == "copy" and not self._pass_all(batch, frame, flow):
-            return self._pass(batch, flow)
-        return ()
+            return self._runners[flow.target].run(batch, state, sieve)
+        if flow.kind != "copy":
+            return []
+        whole = sieve is None or not sieve.active
+        return [] if whole and self._pass_all(batch, frame, flow) else self._pass(batch, flow, sieve)
 
     def _without_repeated(
         self, batch: ChangeBatch, shard: Shard[Entry], deduplicator: Deduplicator
@@ -190,22 +235,26 @@ class TransformChanges(beam.DoFn):
         except RecordError:
             return False
         if packed:
-            self._packer.extend(flow.target, contract.columns, packed)
+            self._packer.extend(flow.target, contract.shape, packed, contract.evolved)
         return True
 
-    def _pass(self, batch: ChangeBatch, flow: Flow) -> list[DeadLetter]:
+    def _pass(self, batch: ChangeBatch, flow: Flow, sieve: Sieve | None = None) -> list[DeadLetter]:
         """Check rows in one pass: without a DoFn nobody wants to see them as dicts."""
         letters: list[DeadLetter] = []
         contract = self._contracts[flow.target]
         append = self._packer.append
         for record in batch.records:
+            if sieve is not None and sieve.keeps_back(record):
+                continue
             try:
                 refuse_placeholders(record.after)
                 columns, packed = _checked(batch, record, contract)
             except RecordError as error:
-                letters.append(letter_of(batch, record, error, flow))
+                letter = letter_of(batch, record, error, flow)
+                if sieve is None or sieve.refused(record, letter):
+                    letters.append(letter)
             else:
-                append(flow.target, columns, packed)
+                append(flow.target, columns, packed, contract.evolved if contract and columns else ())
         return letters
 
 
@@ -220,7 +269,8 @@ def _checked(
         if contract is not None:
             key = contract.convert_key(dict(zip(batch.key_columns, key, strict=True)))
     elif contract is not None:
-        columns, values = contract.columns, contract.decode(record.after)
+        values = contract.decode(record.after)
+        columns = contract.shape  # which a row may have changed
         key = contract.key_of(values)
     else:
         row = _decode_row(record.after)

@@ -1,0 +1,1 @@
+"""Look at a client's dead letters, and give them back to its job."""

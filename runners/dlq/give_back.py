@@ -1,0 +1,255 @@
+"""Give dead letters back to a client's running job, and wait for what becomes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tillstream.configs import ClientConfig
+from tillstream.io.kafka_client import connection_settings, described
+from tillstream.io.replays import ReplayMessage
+from tillstream.io.sinks.letter_store import LetterStore, StoredLetter, marked, place_of
+from tillstream.pipelines.errors import TransformError, UnavailableError, UserError
+from tillstream.runners.dlq.originals import read_again
+
+__all__ = ["Outcome", "check_transform", "discard", "replay", "wait_for"]
+
+_TIMEOUT_S = 10.0
+_PAUSE_S = 0.2
+
+
+@dataclass
+class Outcome:
+    """Tell what became of letters.
+
+    Attributes:
+        sent: letters that the job was given, with the attempt that they were given by.
+        refused: letters that cannot be given back, and why.
+    """
+
+    sent: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def check_transform(config: ClientConfig, letters: Iterable[StoredLetter], transform: str) -> None:
+    """Raise TransformError where a transform cannot be applied to what these letters are of."""
+    from tillstream.transforms.flows import flow_of, registry_of
+
+    chosen = flow_of("", "", transform, registry_of(config))
+    chosen_name = chosen.info.unversioned if chosen.info is not None else ""
+    for stored in letters:
+        entity = config.entities.get(stored.letter.entity or "")
+        own = stored.letter.transform or (entity.transform if entity is not None else None)
+        if own is None or own.split("@")[0] != chosen_name:
+            raise TransformError(
+                f"letter {stored.id[:12]} is of {own or 'no transform'}, expected another version of it than "
+                f"{transform}"
+            )
+    if chosen.kind != "record":
+        raise TransformError(
+            f"transform {transform!r} is of kind {chosen.kind}, which is applied in a stage of its own: pin "
+            "the version in the config, and replay without --transform"
+        )
+
+
+def replay(config: ClientConfig, letters: Sequence[StoredLetter], transform: str = "") -> Outcome:
+    """Give letters back, in the order in which their records were read.
+
+    Args:
+        config: the client's.
+        letters: to replay; those that are not open are left alone.
+        transform: name and version to apply; empty for the job's own.
+
+    Raises:
+        UserError: if the client does not read from Kafka.
+        UnavailableError: if the brokers do not answer.
+    """
+    _check_source(config)
+    outcome = Outcome()
+    wanted = _open_ones(letters, outcome)
+    found = read_again(config, [_place(each) for each in wanted])
+    messages = []
+    for stored in wanted:
+        message = _message(config, stored, found.get(_place(stored)), outcome)
+        if message is not None:
+            messages.append((stored, message))
+    _send(config, messages, outcome, action="replay", transform=transform)
+    return outcome
+
+
+def discard(config: ClientConfig, store: LetterStore, letters: Sequence[StoredLetter]) -> Outcome:
+    """Give letters up; a key that waits for one is let go by the job, and the others are marked here.
+
+    Args:
+        config: the client's.
+        store: its dead letters.
+        letters: to discard; those that are not open are left alone.
+
+    Raises:
+        UnavailableError: if the brokers do not answer.
+    """
+    outcome = Outcome()
+    wanted = _open_ones(letters, outcome)
+    holding = [each for each in wanted if _may_hold(config, each)]
+    here = [each for each in wanted if not _may_hold(config, each)]
+    now_us = time.time_ns() // 1000
+    store.write_dead_letters([marked(each.letter, "discarded", "by hand", now_us) for each in here])
+    if holding:
+        found = read_again(config, [_place(each) for each in holding])
+        messages = []
+        for stored in holding:
+            message = _message(config, stored, found.get(_place(stored)), outcome)
+            if message is not None:
+                messages.append((stored, message))
+        _send(config, messages, outcome, action="discard", transform="")
+    return outcome
+
+
+def wait_for(
+    store: LetterStore, outcome: Outcome, wait_s: float, pause: Callable[[float], None] = time.sleep
+) -> dict[str, StoredLetter | None]:
+    """Return each letter that was sent as soon as the job has said what became of all.
+
+    Args:
+        store: the client's dead letters.
+        outcome: what was sent.
+        wait_s: how long to wait, seconds.
+        pause: called between looks.
+
+    Returns:
+        the letters by identity; None where nothing was heard in time.
+    """
+    end_s = time.monotonic() + wait_s
+    heard: dict[str, StoredLetter | None] = dict.fromkeys(outcome.sent)
+    while True:
+        found = store.get([each for each in heard if heard[each] is None])
+        heard |= {
+            each: stored
+            for each, stored in found.items()
+            if stored.letter.attempt >= outcome.sent[each] or stored.letter.status != "open"
+        }
+        if None not in heard.values() or time.monotonic() >= end_s:
+            return heard
+        pause(_PAUSE_S)
+
+
+def _check_source(config: ClientConfig) -> None:
+    if config.source.kafka is None:
+        raise UserError(
+            f"{config.client} reads files, and each run of it reads them whole: mend the transform or the "
+            "file, run `tillstream run` again, and discard the letters that are solved by it"
+        )
+
+
+def _open_ones(letters: Sequence[StoredLetter], outcome: Outcome) -> list[StoredLetter]:
+    for stored in letters:
+        if stored.letter.status != "open":
+            outcome.refused[stored.id] = f"it is {stored.letter.status} already"
+    return sorted((each for each in letters if each.letter.status == "open"), key=place_of)
+
+
+def _may_hold(config: ClientConfig, stored: StoredLetter) -> bool:
+    entity = config.entities.get(stored.letter.entity or "")
+    holds = entity is not None and entity.on_error == "hold_key" and config.source.kafka is not None
+    return holds and stored.letter.step == "transform" and stored.letter.reason != "held"
+
+
+def _place(stored: StoredLetter) -> tuple[str, int, int]:
+    return stored.letter.topic, stored.letter.partition, stored.letter.offset
+
+
+def _message(
+    config: ClientConfig, stored: StoredLetter, found: tuple[bytes | None, bytes] | None, outcome: Outcome
+) -> ReplayMessage | None:
+    """Return the message of a letter without its order; None, with the reason noted, where there is none."""
+    letter = stored.letter
+    message = ReplayMessage(
+        stored.id,
+        "",
+        letter.topic,
+        letter.partition,
+        letter.offset,
+        letter.step,
+        letter.entity,
+        letter.index,
+        letter.sink,
+        seen=letter.attempt,
+    )
+    if letter.topic == config.replay_topic:
+        outcome.refused[stored.id] = "it is no event, but a replay that could not be read: discard it"
+        return None
+    if found is not None:
+        return _replaced(message, key=found[0], value=found[1])
+    if letter.step == "read" and letter.payload is not None:
+        return _replaced(message, key=letter.key, value=letter.payload)
+    masked = bool(config.privacy.by_class) or any(entity.masks for entity in config.entities.values())
+    if letter.step != "transform" or letter.payload is None or not letter.position or masked:
+        why = "may be masked" if masked else "is not the whole event"
+        outcome.refused[stored.id] = (
+            f"{letter.topic}[{letter.partition}] no longer holds offset {letter.offset}, and the letter's "
+            f"payload {why}: change the row in the source, then discard the letter"
+        )
+        return None
+    return _replaced(
+        message,
+        key=letter.key,
+        payload=letter.payload,
+        position=letter.position,
+        source_time_us=letter.source_time_us,
+    )
+
+
+def _replaced(message: ReplayMessage, **changes: Any) -> ReplayMessage:
+    import msgspec
+
+    return msgspec.structs.replace(message, **changes)
+
+
+def _send(
+    config: ClientConfig,
+    messages: Sequence[tuple[StoredLetter, ReplayMessage]],
+    outcome: Outcome,
+    *,
+    action: str,
+    transform: str,
+) -> None:
+    from confluent_kafka import KafkaException, Producer
+    from confluent_kafka.admin import AdminClient
+
+    from tillstream.io.sinks.kafka_topics import Wanted, ensure_topics
+
+    if not messages:
+        return
+    settings = connection_settings(config.kafka, config.client)
+    attempt = time.time_ns() // 1000
+    failures: list[Any] = []
+    try:
+        # One partition, so that letters come back in the order in which they are sent.
+        ensure_topics(AdminClient(settings), [Wanted(config.replay_topic, 1)], None, _TIMEOUT_S)
+        producer = Producer({**settings, "enable.idempotence": True, "delivery.timeout.ms": 30_000})
+        for stored, message in messages:
+            order = _replaced(message, action=action, transform=transform, attempt=attempt)
+            producer.produce(
+                config.replay_topic,
+                order.encode(),
+                key=message.key,
+                on_delivery=lambda error, _: failures.append(error) if error is not None else None,
+            )
+            producer.poll(0)
+            outcome.sent[stored.id] = attempt
+        left = producer.flush(2 * _TIMEOUT_S)
+    except KafkaException as error:
+        raise UnavailableError(f"topic {config.replay_topic}: {described(error)}: {_CHECK}") from error
+    if failures or left:
+        said = failures[0].str() if failures else "no answer in time"
+        raise UnavailableError(
+            f"topic {config.replay_topic}: {len(failures) + left} of {len(messages)} letters were not taken: "
+            f"{said}: {_CHECK}"
+        )
+
+
+_CHECK = (
+    "check that the brokers run and that the client may create and write this topic; sending again is safe"
+)
