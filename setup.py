@@ -38,8 +38,14 @@ setup(
     packages=find_packages(include=["tillstream*"]),
     package_data={
         "tillstream": ["py.typed"],
-        "tillstream.configs": ["clients/*.yaml", "examples/*.yaml", "examples/data/*"],
+        "tillstream.configs": [
+            "clients/*.yaml",
+            "clients/fixtures/*/*",
+            "examples/*.yaml",
+            "examples/data/*",
+        ],
         "tillstream.runners.local": ["java/**/*", "java/.mvn/**/*"],
+        "tillstream.transforms.scaffold": ["templates/*"],
     },
     install_requires=[
         BEAM,

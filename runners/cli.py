@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["run", "setup"]
+__all__ = ["run", "setup", "stop"]
 
 
 class RunnerName(str, Enum):
@@ -59,6 +59,24 @@ def run(
     typer.echo(
         f"{client.client}: job {launched.job_id} {'has ended' if wait else 'runs'}, see {launched.url}"
     )
+
+
+def stop(config: Annotated[Path, typer.Argument(help="Config of the client, YAML.")]) -> None:
+    """End a client's job on Flink, with all that it knows in a savepoint, whose path is printed.
+
+    `tillstream run CONFIG --runner flink --savepoint PATH` goes on from there, also with another version of a
+    transform.
+    """
+    from tillstream.configs.cli import check
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.flink.rest import FlinkRest
+
+    client = check(config)
+    rest = FlinkRest(client.flink.rest_url)
+    running = rest.running(client.client)
+    if not running:
+        raise UserError(f"client {client.client}: found no job of it at {rest.url}")
+    typer.echo(rest.savepoint(running[0], stop=True))
 
 
 def setup() -> None:

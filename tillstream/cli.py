@@ -15,13 +15,15 @@ import typer
 
 from tillstream.configs.cli import schema, validate
 from tillstream.pipelines.errors import TillstreamError, UserError
-from tillstream.runners.cli import run, setup
-from tillstream.runners.demo.cli import demo
+from tillstream.runners.cli import run, setup, stop
+from tillstream.runners.demo.cli import demo, traffic
 from tillstream.runners.dlq.cli import dlq
 from tillstream.runners.local import cli as local
 from tillstream.runners.verify.cli import verify
 from tillstream.transforms.cli import contract, transforms
+from tillstream.transforms.fixtures.cli import check_fixtures
 from tillstream.transforms.lint.cli import lint
+from tillstream.transforms.scaffold.cli import new
 
 __all__ = ["app", "main"]
 
@@ -52,12 +54,18 @@ app.command()(demo)
 app.command()(validate)
 app.command()(schema)
 app.command()(run)
+app.command()(stop)
 app.command()(setup)
 app.command()(local.up)
 app.command()(local.down)
 app.command()(local.ps)
+app.command()(local.env)
+app.command()(local.sql)
+app.command()(traffic)
 app.command()(verify)
+app.command(name="test")(check_fixtures)
 app.command()(lint)
+app.add_typer(new, name="new")
 app.add_typer(transforms, name="transforms")
 app.add_typer(contract, name="contract")
 app.add_typer(dlq, name="dlq")

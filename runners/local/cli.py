@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from tillstream.runners.local.status import ServiceStatus
 
-__all__ = ["down", "ps", "up"]
+__all__ = ["down", "env", "ps", "sql", "up"]
 
 _Folder = Annotated[
     Path | None,
@@ -77,6 +77,33 @@ def ps(
     else:
         _print_table(statuses)
     raise typer.Exit(0 if all(status.is_healthy for status in statuses) else 1)
+
+
+def env(*, directory: _Folder = None) -> None:
+    """Print the variables that clients' configs refer to, for the shell: eval "$(tillstream env)"."""
+    import shlex
+
+    from tillstream.runners.local.stack import LocalStack
+
+    for name, value in LocalStack.open(directory).environment().items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SQL statement.")],
+    *,
+    source: Annotated[
+        bool, typer.Option("--source", help="Run it in the source database, not in the warehouse.")
+    ] = False,
+    directory: _Folder = None,
+) -> None:
+    """Run a statement in the local stack's warehouse, and print what it returns."""
+    from tillstream.runners.local.query import query
+    from tillstream.runners.local.stack import LocalStack
+
+    addresses = LocalStack.open(directory).addresses
+    for line in query(addresses.source if source else addresses.warehouse, statement):
+        typer.echo(line)
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,1 @@
+"""Make the first files of a client's own transforms."""
