@@ -1,0 +1,1 @@
+"""Hold what `tillstream.testing` offers; import it from there."""

@@ -1,0 +1,336 @@
+"""Change what a transform must not depend on: the clock, the order of sets, the salt of hashes.
+
+Between two runs the clock goes on by a year, sets are walked the other way round, and `hash` gives other
+numbers. That is done to the names that the transform's own modules use, while runs last, and to nobody
+else's. Sets that other code makes, such as those of `dict.keys() & other`, keep their order.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import datetime as dt
+import dis
+import inspect
+import sys
+import textwrap
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from zlib import crc32
+
+from typing_extensions import Self
+
+__all__ = ["World"]
+
+_SHIFT_S = 366 * 86_400 + 3_661
+_SALT = 0x9E3779B9
+_MAKES_SETS = frozenset(("BUILD_SET", "SET_ADD", "SET_UPDATE"))
+_SET = "__tillstream_set__"
+_FOREIGN = ("apache_beam", "builtins", "pydantic", "tillstream")
+_OWN = "tillstream.transforms.clients"
+
+
+class World:
+    """Be what transforms see of the world beside their events; `other` is set between two runs.
+
+    Args:
+        classes: the transforms.
+
+    Attributes:
+        other: whether the clock, sets and hashes are the other ones.
+    """
+
+    def __init__(self, classes: Iterable[type[Any]]) -> None:
+        self.other = False
+        classes = list(classes)
+        self._set, self._frozenset = _shuffled(self, set), _shuffled(self, frozenset)
+        self._clock = _Clock(self)
+        modules = _modules(classes)
+        self._globals = [replaced for module in modules for replaced in self._replaced(vars(module))]
+        self._codes = [
+            (function, function.__code__, code)
+            for function in _functions(classes, modules)
+            if (code := _without_set_displays(function)) is not None
+        ]
+        self._attributes = [
+            (owner, name, value, self._wrapped(value))
+            for cls in classes
+            for owner in cls.__mro__
+            if _is_own(owner.__module__)
+            for name, value in vars(owner).items()
+            if type(value) in (set, frozenset)
+        ]
+
+    def __enter__(self) -> Self:
+        """Put the replacements in place."""
+        self._undo: list[tuple[dict[str, Any], str, Any]] = []
+        for scope, name, value in self._globals:
+            self._undo.append((scope, name, scope.get(name, self)))
+            scope[name] = value
+        for owner, name, _, wrapped in self._attributes:
+            setattr(owner, name, wrapped)
+        for function, _, changed in self._codes:
+            function.__globals__[_SET] = self._set
+            function.__code__ = changed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Put back what was there."""
+        for function, code, _ in self._codes:
+            function.__code__ = code
+            function.__globals__.pop(_SET, None)
+        for owner, name, original, _ in self._attributes:
+            setattr(owner, name, original)
+        for scope, name, value in reversed(self._undo):
+            if value is self:
+                del scope[name]
+            else:
+                scope[name] = value
+
+    def _wrapped(self, value: Any) -> Any:
+        return (self._set if type(value) is set else self._frozenset)(value)
+
+    def _replaced(self, scope: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+        for name, value in list(scope.items()):
+            if name.startswith("__"):
+                continue
+            if type(value) in (set, frozenset):
+                yield scope, name, self._wrapped(value)
+            else:
+                replacement = self._clock.replacement(value)
+                if replacement is not None:
+                    yield scope, name, replacement
+        used = _names_used(scope)
+        for name, value in (("set", self._set), ("frozenset", self._frozenset), ("hash", self._hash)):
+            if name in used and name not in scope:
+                yield scope, name, value
+
+    def _hash(self, value: Any) -> int:
+        return hash(value) ^ _SALT if self.other else hash(value)
+
+
+class _Clock:
+    """Give modules, functions and classes that read the clock of the day a stand-in."""
+
+    def __init__(self, world: World) -> None:
+        def shift_s() -> int:
+            return _SHIFT_S if world.other else 0
+
+        def shifted_time() -> float:
+            return time.time() + shift_s()
+
+        def shifted_time_ns() -> int:
+            return time.time_ns() + shift_s() * 1_000_000_000
+
+        datetime = _shifted_class(dt.datetime, ("now", "utcnow", "today"), shift_s)
+        date = _shifted_class(dt.date, ("today",), shift_s)
+        self._functions = {time.time: shifted_time, time.time_ns: shifted_time_ns}
+        self._classes: dict[type[Any], type[Any]] = {dt.datetime: datetime, dt.date: date}
+        self._modules = {
+            time: _StandIn(time, {"time": shifted_time, "time_ns": shifted_time_ns}),
+            dt: _StandIn(dt, {"datetime": datetime, "date": date}),
+        }
+
+    def replacement(self, value: Any) -> Any:
+        """Return the stand-in of a value, None where it needs none."""
+        if isinstance(value, types.ModuleType):
+            return self._modules.get(value)
+        if isinstance(value, type):
+            return self._classes.get(value)
+        return self._functions.get(value) if isinstance(value, types.BuiltinFunctionType) else None
+
+
+class _StandIn:
+    """Offer what a module does, some of it replaced."""
+
+    def __init__(self, module: types.ModuleType, replaced: dict[str, Any]) -> None:
+        self.__dict__.update(replaced)
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def _shifted_class(real: type[Any], readers: tuple[str, ...], shift_s: Callable[[], int]) -> type[Any]:
+    """Return a class that makes instances of the real one, and whose clock is shifted."""
+
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, real)
+
+        def __subclasscheck__(cls, subclass: type) -> bool:
+            return issubclass(subclass, real)
+
+    def make(_: type[Any], *args: Any, **kwargs: Any) -> Any:
+        return real(*args, **kwargs)
+
+    def reader(name: str) -> Any:
+        def read(*args: Any, **kwargs: Any) -> Any:
+            return getattr(real, name)(*args, **kwargs) + dt.timedelta(seconds=shift_s())
+
+        return staticmethod(read)
+
+    body: dict[str, Any] = {"__new__": make, **{name: reader(name) for name in readers}}
+    return Meta(real.__name__, (real,), body)
+
+
+def _shuffled(world: World, base: type[Any]) -> type[Any]:
+    """Return a set whose order is one of two, and rests on what it holds alone."""
+
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, base)
+
+    def ordered(self: Any) -> list[Any]:
+        found = sorted(base.__iter__(self), key=lambda each: (crc32(repr(each).encode()), repr(each)))
+        return found[::-1] if world.other else found
+
+    def iterate(self: Any) -> Iterator[Any]:
+        return iter(ordered(self))
+
+    def pop(self: Any) -> Any:
+        if not self:
+            raise KeyError("pop from an empty set")
+        found = ordered(self)[0]
+        self.remove(found)
+        return found
+
+    def combined(name: str) -> Any:
+        def combine(self: Any, *others: Any) -> Any:
+            made = getattr(base, name)(self, *others)
+            return made if made is NotImplemented else cls(made)
+
+        return combine
+
+    names = ("__and__", "__or__", "__sub__", "__xor__", "__rand__", "__ror__", "__rsub__", "__rxor__")
+    methods = ("copy", "difference", "intersection", "symmetric_difference", "union")
+    body: dict[str, Any] = {name: combined(name) for name in (*names, *methods)}
+    body["__iter__"] = iterate
+    if base is set:
+        body["pop"] = pop
+    cls = Meta(base.__name__, (base,), body)
+    return cls
+
+
+def _is_own(module: str) -> bool:
+    return module.split(".", 1)[0] not in _FOREIGN or module.startswith(_OWN)
+
+
+def _modules(classes: Iterable[type[Any]]) -> list[types.ModuleType]:
+    """Return the modules that the classes are made of, and those of the same package that these use."""
+    names = [owner.__module__ for cls in classes for owner in cls.__mro__ if _is_own(owner.__module__)]
+    found: dict[str, types.ModuleType] = {}
+    while names:
+        name = names.pop()
+        module = sys.modules.get(name)
+        if module is None or name in found:
+            continue
+        found[name] = module
+        package = name.split(".", 1)[0]
+        used = [getattr(value, "__module__", None) for value in vars(module).values() if callable(value)]
+        names += [each for each in used if each and _is_own(each) and each.split(".", 1)[0] == package]
+    return list(found.values())
+
+
+def _functions(
+    classes: Iterable[type[Any]], modules: Iterable[types.ModuleType]
+) -> Iterator[types.FunctionType]:
+    """Yield the functions that the modules and the classes define."""
+    seen = set()
+    values = [value for module in modules for value in vars(module).values()]
+    own = [owner for cls in classes for owner in cls.__mro__ if _is_own(owner.__module__)]
+    names = {module.__name__ for module in modules}
+    for value in [*values, *own]:
+        members = vars(value).values() if isinstance(value, type) else [value]
+        for member in members:
+            function = getattr(member, "__func__", member)
+            ours = isinstance(function, types.FunctionType) and function.__module__ in names
+            if ours and id(function) not in seen:
+                seen.add(id(function))
+                yield function
+
+
+def _names_used(scope: dict[str, Any]) -> set[str]:
+    names: set[str] = set()
+    todo = [
+        function.__code__
+        for value in list(scope.values())
+        for function in (vars(value).values() if isinstance(value, type) else [value])
+        if isinstance(function, types.FunctionType) and function.__globals__ is scope
+    ]
+    while todo:
+        code = todo.pop()
+        names.update(code.co_names)
+        todo += [each for each in code.co_consts if isinstance(each, types.CodeType)]
+    return names
+
+
+def _makes_sets(code: types.CodeType) -> bool:
+    return any(each.opname in _MAKES_SETS for each in dis.get_instructions(code)) or any(
+        _makes_sets(each) for each in code.co_consts if isinstance(each, types.CodeType)
+    )
+
+
+class _Displays(ast.NodeTransformer):
+    """Have sets that are written as {a, b} or {x for x in y} made by the stand-in."""
+
+    def visit_Set(self, node: ast.Set) -> ast.AST:
+        return self._call(node)
+
+    def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
+        return self._call(node)
+
+    def _call(self, node: ast.expr) -> ast.AST:
+        self.generic_visit(node)
+        called = ast.Call(ast.Name(_SET, ast.Load()), [node], [])
+        return ast.copy_location(called, node)
+
+
+def _without_set_displays(function: types.FunctionType) -> types.CodeType | None:
+    """Return a function's code with its sets made by the stand-in; None where it makes none that is known."""
+    code = function.__code__
+    if not _makes_sets(code):
+        return None
+    with contextlib.suppress(OSError, TypeError, SyntaxError):
+        lines, first = inspect.getsourcelines(function)
+        tree = ast.parse(textwrap.dedent("".join(lines)))
+        made = tree.body[0]
+        if isinstance(made, ast.FunctionDef):
+            made.decorator_list = []
+            whole = ast.fix_missing_locations(_within(_Displays().visit(tree), code, function.__qualname__))
+            # Tracebacks then show the author's lines.
+            compiled = compile(ast.increment_lineno(whole, first - 1), code.co_filename, "exec")
+            return _code_named(compiled, code)
+    return None
+
+
+def _within(tree: ast.Module, code: types.CodeType, qualname: str) -> ast.Module:
+    """Return the function within what gives it the free names, and the class, that it had."""
+    owner = qualname.split(".")[-2:-1]
+    body: list[ast.stmt] = tree.body
+    if owner and owner[0].isidentifier():
+        body = _scope(f"class {owner[0]}: pass", body)
+    free = [name for name in code.co_freevars if name != "__class__"]
+    if not free:
+        return ast.Module(body, [])
+    return ast.Module(_scope(f"def factory({', '.join(free)}): pass", body), [])
+
+
+def _scope(header: str, body: list[ast.stmt]) -> list[ast.stmt]:
+    (scope,) = ast.parse(header).body
+    assert isinstance(scope, ast.FunctionDef | ast.ClassDef)
+    scope.body = body
+    return [scope]
+
+
+def _code_named(code: types.CodeType, like: types.CodeType) -> types.CodeType | None:
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType):
+            if each.co_name == like.co_name and each.co_freevars == like.co_freevars:
+                return each
+            found = _code_named(each, like)
+            if found is not None:
+                return found
+    return None
