@@ -14,6 +14,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks import Sink, Writer, open_sink
 from tillstream.io.sinks.letters import letter_id
+from tillstream.pipelines.isolation.budget import ErrorBudget
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
 
 __all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
@@ -150,7 +151,8 @@ class WriteDeadLetters(beam.DoFn):
 
     Delivery guarantees:
         At-least-once; the store keeps one letter for each identity (topic, partition, offset, index, step,
-        sink, entity), that of the latest attempt.
+        sink, entity), that of the latest attempt. Past the client's error budget the job stops itself; the
+        letters that were too many are written before.
     """
 
     def __init__(self, config: ClientConfig) -> None:
@@ -159,6 +161,8 @@ class WriteDeadLetters(beam.DoFn):
 
     def setup(self) -> None:
         """Open the store."""
+        self._budget = ErrorBudget(self._config.client, self._config.limits)
+        self._budget.check()
         self._sink = open_sink(self._config, self._config.dead_letter_sink)
 
     def start_bundle(self) -> None:
@@ -171,10 +175,11 @@ class WriteDeadLetters(beam.DoFn):
         return ()
 
     def finish_bundle(self) -> None:
-        """Write what is buffered."""
+        """Write what is buffered; raises ErrorBudgetError where there was too much of it."""
         if self._letters:
             self._sink.write_dead_letters(self._letters)
             self._count.inc(len(self._letters))
+            self._budget.spend(self._letters)
 
     def teardown(self) -> None:
         """Close the store."""

@@ -8,6 +8,10 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import ErrorBudgetError
+from tillstream.pipelines.isolation.budget import last_stop
+from tillstream.pipelines.isolation.process import shared
+from tillstream.pipelines.isolation.watchdog import exit_with
 from tillstream.pipelines.template import build
 
 __all__ = ["run"]
@@ -18,15 +22,26 @@ def run(config: ClientConfig) -> dict[str, int]:
 
     Returns:
         events_read, mutations_written and dead_letters.
+
+    Raises:
+        ErrorBudgetError: if more was refused than the client's limits allow.
     """
     if config.source.kafka is not None:
         kafka = config.source.kafka.starting_at(dt.datetime.now(dt.timezone.utc))
         config = config.model_copy(update={"source": config.source.model_copy(update={"kafka": kafka})})
     options = PipelineOptions(flags=[], runner="DirectRunner", job_name=config.client)
+    # Nobody starts this process again, so a thread that hangs for good ends the run.
+    shared().watchdog.stuck = exit_with
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config, bounded=True)
-    result = pipeline.run()
-    result.wait_until_finish()
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except Exception:
+        reason = last_stop()
+        if reason is not None:
+            raise ErrorBudgetError(reason) from None
+        raise
     counts = dict.fromkeys(("events_read", "mutations_written", "dead_letters"), 0)
     for counter in result.metrics().query()["counters"]:
         if counter.key.metric.name in counts:

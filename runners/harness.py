@@ -11,7 +11,15 @@ import argparse
 import gc
 import os
 import resource
+import shutil
+import signal
 import sys
+from pathlib import Path
+
+from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE, UNCONFINED_VARIABLE, end_flight
+from tillstream.runners.bounds import BOUNDS_VARIABLE, FOLDER_VARIABLE, Bounds
+from tillstream.runners.landlock import ConfinementError, confine
+from tillstream.runners.stopping import obey_stop
 
 __all__ = ["MEMORY_VARIABLE", "limit_memory_mb", "main"]
 
@@ -38,9 +46,56 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_known_args(arguments)[0]
 
 
+def _isolate(semi_persist_dir: str) -> None:
+    """Leave this client's code what it may see, and note what it breaks."""
+    text = os.environ.get(BOUNDS_VARIABLE)
+    if text is None:
+        return
+    bounds = Bounds.decode(text)
+    kept = bounds.environment(os.environ)
+    if len(kept) < len(os.environ):
+        # Deleting variables would leave them in /proc/self/environ.
+        os.execve(sys.executable, [sys.executable, *sys.argv], kept)  # noqa: S606
+    base = Path(os.environ.get(FOLDER_VARIABLE) or Path(semi_persist_dir, "tillstream-flights"))
+    folder = base / bounds.client / str(bounds.launch)
+    _confine(bounds, folder)
+    _forget_launches(folder)
+    os.environ[FLIGHTS_VARIABLE] = str(folder)
+    # Flink's own way to end a process is no record's fault.
+    signal.signal(signal.SIGTERM, _leave)
+    obey_stop(folder, bounds.client, bounds.rest_url)
+
+
+def _confine(bounds: Bounds, folder: Path) -> None:
+    secrets = bounds.secrets()
+    if secrets is None:
+        return
+    # Files that are made beside a hidden folder later are hidden too, so temporary ones need another place.
+    temporary = folder / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(temporary)
+    try:
+        confine(secrets, [*bounds.readable(), folder])
+    except ConfinementError as error:
+        # Told when there is somewhere to tell it to.
+        os.environ[UNCONFINED_VARIABLE] = str(error)
+
+
+def _forget_launches(folder: Path) -> None:
+    for old in folder.parent.iterdir():
+        if old != folder and old.name.isdigit() and int(old.name) < int(folder.name):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _leave(number: int, frame: object) -> None:  # noqa: ARG001
+    end_flight()
+    os._exit(128 + number)
+
+
 def main() -> None:
     """Ask the provision service what to run, then be Beam's SDK worker until the job ends."""
     arguments = _parse(sys.argv[1:])
+    _isolate(arguments.semi_persist_dir)
     limit = os.environ.get(MEMORY_VARIABLE)
     if limit:
         limit_memory_mb(int(limit))
@@ -78,4 +133,12 @@ def main() -> None:
     # thresholds a fifth of the time goes into looking for garbage that is not there.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 50, 100)
-    sdk_worker_main.main(sys.argv)
+    parent = os.getppid()
+    try:
+        sdk_worker_main.main(sys.argv)
+    except BaseException:
+        # Without its TaskManager a process fails, and no record is to blame.
+        if os.getppid() != parent:
+            end_flight()
+        raise
+    end_flight()

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tillstream.configs.limits import Limits
-from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.errors import RecordError, SchemaFrozenError
+from tillstream.pipelines.isolation.logs import limit_logs
 from tillstream.pipelines.isolation.process import shared
 from tillstream.pipelines.isolation.strikes import Strike
 from tillstream.pipelines.isolation.watchdog import RecordTimeoutError, interrupt_nobody
@@ -50,6 +51,8 @@ class RecordGuard:
         self._flight = self._process.flight(name)
         self._words = self._flight.words
         self._topic, self._partition = "", 0
+        if self._process.recorder is not None:
+            limit_logs(limits.log_lines_per_s_max)
         if limits.record_timeout_ms is not None:
             self._process.watchdog.watch(self)
 
@@ -83,6 +86,7 @@ class RecordGuard:
 
         Raises:
             MemoryError: if the process is short of memory; it must start anew.
+            SchemaFrozenError: if the row outgrew the contract of its input, and the config says to stop then.
             KeyboardInterrupt: if a person asked the program to end.
         """
         if isinstance(error, RecordTimeoutError):
@@ -91,6 +95,8 @@ class RecordGuard:
             return RecordError("timed_out", detail), _trace(error)
         if isinstance(error, MemoryError):
             return self._judge_memory(error, offset)
+        if isinstance(error, SchemaFrozenError):
+            raise error
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise error
         return RecordError("transform_failed", f"{type(error).__name__}: {_words(error)}"), _trace(error)

@@ -12,10 +12,12 @@ from tillstream.pipelines.isolation.recorder import Flight, FlightRecorder
 from tillstream.pipelines.isolation.strikes import StrikeStore
 from tillstream.pipelines.isolation.watchdog import Watchdog, Watched
 
-__all__ = ["FLIGHTS_VARIABLE", "Shared", "shared"]
+__all__ = ["FLIGHTS_VARIABLE", "UNCONFINED_VARIABLE", "Shared", "end_flight", "shared"]
 
 # Folder of flight files, one for each client and launch; the harness sets it.
 FLIGHTS_VARIABLE = "TILLSTREAM_FLIGHTS"
+# Why a client's code may see more than it should; unset where it may not.
+UNCONFINED_VARIABLE = "TILLSTREAM_UNCONFINED"
 _BLOCK = 1024
 _EXIT_CODE = 70
 _FAREWELL_S = 1.0
@@ -37,9 +39,12 @@ class Shared:
         if folder is None:
             self.watchdog = Watchdog(_log)
             return
+        unconfined = os.environ.get(UNCONFINED_VARIABLE)
+        if unconfined:
+            _logger.warning("%s", unconfined)
         self.strikes = StrikeStore(folder)
         self.recorder = FlightRecorder(folder)
-        faulthandler.enable(self.recorder.trace, all_threads=False)
+        faulthandler.enable(self.recorder.trace)
         self.watchdog = Watchdog(self._exit, self.recorder.trace)
 
     def flight(self, transform: str) -> Flight:
@@ -82,6 +87,12 @@ def shared() -> Shared:
             folder = os.environ.get(FLIGHTS_VARIABLE)
             _found = Shared(None if folder is None else Path(folder))
         return _found
+
+
+def end_flight() -> None:
+    """Note that this process ends for no record's fault."""
+    if _found is not None:
+        _found.end()
 
 
 def _log(guard: Watched, message: str) -> None:  # noqa: ARG001

@@ -36,7 +36,7 @@ _IDLE = -1
 _MAGIC_AT, _VERSION_AT, _PID_AT, _ENDED_AT = range(4)
 _OFFSET_AT, _THREAD_AT, _LENGTH_AT = range(3)
 _NAME_AT = 3 * _WORD
-_TRACE_BYTES_MAX = 16_384
+_TRACE_BYTES_MAX = 262_144
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, str, int]).decode

@@ -158,13 +158,24 @@ class StrikeStore:
 def _strikes(wreck: Wreck) -> Sequence[Strike]:
     """Return the strikes of what a process left; sure only where a fault of the record's own thread is."""
     timed_out = wreck.trace.startswith("Timeout (")
-    faulted = re.search(r"^Fatal Python error: .*\n\nCurrent thread 0x([0-9a-f]+)", wreck.trace, re.MULTILINE)
+    faulted = re.search(r"^Current thread 0x([0-9a-f]+)", wreck.trace, re.MULTILINE)
     thread = None if faulted is None else int(faulted[1], 16)
     found = []
     for transform, topic, partition, offset, worker in wreck.records:
-        if thread is not None and thread != worker & 0xFFFFFFFFFFFFFFFF:
+        if thread is not None and thread != worker:
             continue
         kind: Kind = "timed_out" if timed_out else "crashed"
         weight = CONDEMNED if thread is not None else 1
-        found.append(Strike(transform, topic, partition, offset, kind, weight, trace=wreck.trace or None))
+        trace = _block(wreck.trace, worker)
+        found.append(Strike(transform, topic, partition, offset, kind, weight, trace=trace))
     return found
+
+
+def _block(trace: str, thread: int) -> str | None:
+    """Return what the fault handler says of one thread, with why it was asked."""
+    for block in trace.split("\n\n"):
+        match = re.match(r"(?:.*\n)?(?:Current t|T)hread 0x([0-9a-f]+)", block)
+        if match is not None and int(match[1], 16) == thread:
+            first = trace.split("\n", 1)[0]
+            return block if block.startswith(first) else f"{first}\n{block}"
+    return None

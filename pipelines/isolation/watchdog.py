@@ -29,6 +29,7 @@ _LOOK_S_MIN = 0.02
 _LOOKS = 10
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
+_NOTHING = ctypes.py_object()
 
 
 class RecordTimeoutError(BaseException):
@@ -153,7 +154,7 @@ def interrupt_nobody(guard: Watched) -> bool:
     guard.token = 0
     while True:
         with contextlib.suppress(RecordTimeoutError), guard.lock:
-            _raise_in(threading.get_ident(), None)
+            _raise_in(threading.get_ident(), _NOTHING)
             was, guard.interrupted = guard.interrupted, False
             return was
 

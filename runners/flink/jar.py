@@ -45,7 +45,7 @@ def pipeline_proto(
     config: ClientConfig, *, bounded: bool, generation: int | None = None
 ) -> beam_runner_api_pb2.Pipeline:
     """Return a client's pipeline in Beam's portable form; arguments as of `template.build`."""
-    harness = harness_environment(config)
+    harness = harness_environment(config, generation)
     # Beam's own way here would stage a list of this machine's packages, from a path of this machine.
     environment = ProcessEnvironment(
         harness["command"], env=harness["env"], capabilities=python_sdk_capabilities(), artifacts=()

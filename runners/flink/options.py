@@ -9,6 +9,7 @@ from typing import Any
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import MissingToolError
+from tillstream.runners.bounds import BOUNDS_VARIABLE, bounds_of
 from tillstream.runners.harness import MEMORY_VARIABLE
 
 __all__ = ["harness_environment", "job_options"]
@@ -18,8 +19,12 @@ _BUNDLE_MS_MAX = 50
 _BUNDLE_ELEMENTS_MAX = 100_000
 
 
-def harness_environment(config: ClientConfig) -> dict[str, Any]:
+def harness_environment(config: ClientConfig, launch: int | None = None) -> dict[str, Any]:
     """Return the configuration of Beam's process environment: the command that starts a harness.
+
+    Args:
+        config: the client's.
+        launch: its generation.
 
     Raises:
         MissingToolError: if the harness is not installed beside this interpreter nor on the path.
@@ -31,7 +36,10 @@ def harness_environment(config: ClientConfig) -> dict[str, Any]:
             "tillstream-harness is not installed: pip install 'tillstream[kafka,postgres]'"
         )
     limit = config.flink.memory_mb_max
-    return {"command": command, "env": {} if limit is None else {MEMORY_VARIABLE: str(limit)}}
+    environment = {BOUNDS_VARIABLE: bounds_of(config, launch).encode()}
+    if limit is not None:
+        environment[MEMORY_VARIABLE] = str(limit)
+    return {"command": command, "env": environment}
 
 
 def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:

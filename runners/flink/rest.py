@@ -97,9 +97,13 @@ class FlinkRest:
         """Delete an uploaded jar."""
         self._call("DELETE", f"/jars/{jar_id}")
 
+    def ask_to_cancel(self, job_id: str) -> None:
+        """Cancel a job, without waiting for its end."""
+        self._call("PATCH", f"/jobs/{job_id}?mode=cancel")
+
     def cancel(self, job_id: str, deadline_s: float = 60.0) -> None:
         """Cancel a job and wait until it has ended."""
-        self._call("PATCH", f"/jobs/{job_id}?mode=cancel")
+        self.ask_to_cancel(job_id)
         self.wait(job_id, ENDED, deadline_s)
 
     def savepoint(self, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:

@@ -12,6 +12,7 @@ import yaml
 from tillstream.runners.local.http import request
 from tillstream.runners.local.ports import LOOPBACK
 from tillstream.runners.local.process import Command
+from tillstream.runners.local.secret_files import ensure_password
 from tillstream.runners.local.service import (
     BRISK,
     Context,
@@ -151,6 +152,8 @@ class _Flink(Service):
         return {
             "FLINK_PLUGINS_DIR": str(package_folder("pyflink") / "plugins"),
             "TILLSTREAM_SECRETS_DIR": str(self.context.layout.secrets),
+            # Of one stack's TaskManagers: what a killed one was at is found by its successor.
+            "TILLSTREAM_FLIGHTS_DIR": str(self.context.layout.data / "flights"),
         }
 
     def _get(self, path: str) -> dict[str, Any]:
@@ -190,6 +193,8 @@ class TaskManager(_Flink):
     def prepare(self) -> None:
         """Write the configuration, and give this start a name that no earlier one had."""
         super().prepare()
+        # Of the hashes and tokens that take the place of personal data (`privacy.salt`).
+        ensure_password(self.context.layout.secrets / "privacy_salt")
         self._id_file.write_text(f"taskmanager-{secrets.token_hex(4)}", encoding="ascii")
 
     def command(self) -> Command:
