@@ -68,6 +68,8 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
         clock_us: newest event time that the row's shard had seen before, or None.
         moves_clock: whether the change's own event times move the clock.
         differences: what is taken back, then what is added.
+        payload: of the dead letter that it becomes where it is late; None where the row's shard does not
+            expect it to be, because rows are large and late ones few.
     """
 
     offset: int
@@ -76,6 +78,7 @@ class Change(msgspec.Struct, frozen=True, array_like=True):
     clock_us: int | None
     moves_clock: bool
     differences: tuple[Difference, ...]
+    payload: bytes | None = None
 
 
 class Differences(Framed, frozen=True, array_like=True):

@@ -150,11 +150,12 @@ class AggregateRouter:
             shard = zlib.crc32(each.group, self._seed) % self._shards
             shards.setdefault(shard, []).append(Difference(times, each))
         key = msgspec.json.encode(dict(zip(batch.key_columns, record.key, strict=True)))
+        payload = None
+        if self._is_windowed and any(self._windows.may_be_late(each.time_us, clock_us) for each in found):
+            payload = letter_of(batch, record, RecordError("late", ""), self._flow).payload
         for shard, differences in shards.items():
-            yield (
-                shard,
-                Change(record.offset, record.source_time_us, key, clock_us, moves_clock, tuple(differences)),
-            )
+            place = (record.offset, record.source_time_us, key, clock_us)
+            yield shard, Change(*place, moves_clock, tuple(differences), payload)
 
     def _sweep(self, state: Shard[StateEntry]) -> None:
         """Forget, now and then, rows whose windows are all closed."""

@@ -116,7 +116,7 @@ class AggregateWork:
         if change.clock_us is not None:
             counters[clock] = max(change.clock_us, counters.get(clock, change.clock_us))
         clock_us = counters.get(clock)
-        late: list[tuple[Counted, Span]] = []
+        late: Span | None = None
         for times, counted in change.differences:
             closed = None
             for span in windows.of(counted.time_us):
@@ -125,9 +125,9 @@ class AggregateWork:
                 else:
                     self._add(change, counted, times, span)
             if closed is not None and times > 0:
-                late.append((counted, closed))
-        if late:
-            self.late += len(late)
+                self.late += 1
+                late = closed
+        if late is not None:
             self._refuse_late(change, late)
         added = [counted.time_us for times, counted in change.differences if times > 0]
         if change.moves_clock and added:
@@ -224,30 +224,21 @@ class AggregateWork:
         self._index += self._kind.shards
         return index
 
-    def _refuse_late(self, change: Change, late: list[tuple[Counted, Span]]) -> None:
-        _, span = late[0]
+    def _refuse_late(self, change: Change, span: Span) -> None:
         clock_us = self._shard.counters[self._clock]
         lateness_s = self._kind.aggregate.allowed_lateness_s
         said = (
             f"found event time in the window that ended at {instant(span.end_us).isoformat()}, when the "
             f"newest event time seen was {instant(clock_us).isoformat()}; expected it within {lateness_s} s"
         )
-        payload = [
-            {
-                "group": exact_values.decode(counted.group),
-                "time": instant(counted.time_us),
-                "values": exact_values.decode(counted.values),
-            }
-            for counted, _ in late
-        ]
-        self._add_letter(change, RecordError("late", said), None, {"contributions": payload})
+        self._add_letter(change, RecordError("late", said), None)
 
     def _refuse(self, touched: _Touched, error: RecordError, trace: str | None) -> None:
         window = touched.span.window()
-        payload = {"group": touched.values, "window": None if window is None else [window.start, window.end]}
-        self._add_letter(touched.change, error, trace, payload)
+        said = "" if window is None else f" - of the window from {window.start.isoformat()}"
+        self._add_letter(touched.change, RecordError(error.reason, f"{error.detail}{said}"), trace)
 
-    def _add_letter(self, change: Change, error: RecordError, trace: str | None, payload: Any) -> None:
+    def _add_letter(self, change: Change, error: RecordError, trace: str | None) -> None:
         kind, message = self._kind, self._message
         self.letters.append(
             DeadLetter(
@@ -261,7 +252,7 @@ class AggregateWork:
                 offset=change.offset,
                 index=self._next_index(),
                 key=change.key,
-                payload=msgspec.json.encode(payload),
+                payload=change.payload,
                 transform=kind.flow.name,
                 traceback=trace,
                 source_time_us=change.source_time_us,

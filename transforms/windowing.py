@@ -74,12 +74,16 @@ class Windows:
             return False
         return span.end_us + lateness_us < clock_us
 
+    def may_be_late(self, time_us: int, clock_us: int | None) -> bool:
+        """Tell whether a window of a time may be closed; no look at the windows is taken."""
+        return (
+            clock_us is not None and self._lateness_us is not None and time_us + self._lateness_us < clock_us
+        )
+
     def are_closed(self, time_us: int, clock_us: int | None) -> bool:
         """Tell whether all windows of a time are closed."""
-        if clock_us is None or self._lateness_us is None or self._fn is None:
-            return False
         # Windows end behind what is in them, so most times need no look at them.
-        if time_us + self._lateness_us >= clock_us:
+        if self._fn is None or not self.may_be_late(time_us, clock_us):
             return False
         return all(self.is_closed(span, clock_us) for span in self.of(time_us))
 

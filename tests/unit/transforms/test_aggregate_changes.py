@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
@@ -161,7 +162,11 @@ class TestLateness:
             b'{"order_id":5}',
         )
         assert "expected it within 86400 s" in letter.detail
-        assert b'"values":{"total":"4.00"}' in (letter.payload or b"")
+        assert json.loads(letter.payload or b"") == {
+            "op": "u",
+            "before": None,
+            "after": order(5, "a", "4.00"),
+        }
 
     def test_a_closed_window_stays_as_it_is(self) -> None:
         """A row that changes or goes after its window closed still counts there; a new claim is a letter."""
