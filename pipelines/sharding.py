@@ -10,12 +10,16 @@ from __future__ import annotations
 import itertools
 import zlib
 from functools import lru_cache
+from typing import Any
 
-__all__ = ["key_group", "partition_key", "shard_key", "shard_subtask"]
+import msgspec
+
+__all__ = ["key_group", "partition_key", "shard_key", "shard_of", "shard_subtask"]
 
 _MASK = 0xFFFFFFFF
 # Close to the golden ratio of 128 and odd: successive partitions land far apart at every parallelism.
 _PARTITION_STRIDE = 79
+_encode = msgspec.json.Encoder().encode
 
 
 def _signed(value: int) -> int:
@@ -72,6 +76,17 @@ def _salted(name: bytes, group: int, max_parallelism: int) -> bytes:
 def shard_key(shard: int, shards: int, max_parallelism: int) -> bytes:
     """Return the Beam key of a shard; shards divide the key groups evenly among them."""
     return _salted(f"s{shard}".encode(), _shard_group(shard, shards, max_parallelism), max_parallelism)
+
+
+def shard_of(entity: str, key: tuple[Any, ...], shards: int) -> int:
+    """Return the shard of a row, as codecs place its changes.
+
+    Args:
+        entity: part of the hash, so that entities spread apart.
+        key: its values, spelt as the entity's codec spells them.
+        shards: how many the client has.
+    """
+    return zlib.crc32(_encode(key), zlib.crc32(entity.encode())) % shards
 
 
 def shard_subtask(shard: int, shards: int, max_parallelism: int, parallelism: int) -> int:

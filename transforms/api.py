@@ -110,10 +110,13 @@ class Lookup:
     Args:
         entity: name of the other entity in the client's config.
         on: column of the event's row that holds the other entity's key; several for a key of several columns.
+        horizon_s: how long after its last change an event is made anew, seconds of event time; None for ever.
+            The longest of a transform's lookups holds.
     """
 
     entity: str
     on: str | tuple[str, ...]
+    horizon_s: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

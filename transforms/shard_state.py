@@ -22,10 +22,14 @@ import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 
-__all__ = ["Key", "Shard", "ShardMemory", "shared_memory", "specs"]
+__all__ = ["FOREVER_US", "Key", "Shard", "ShardMemory", "shared_memory", "specs"]
 
 Key: TypeAlias = "bytes | tuple[Any, ...]"
 EntryType = TypeVar("EntryType", bound="tuple[Any, ...]")
+
+# Event time of entries that no horizon drops. Hand them over by `update`, with a time of its own: `put` would
+# take this for the newest event time.
+FOREVER_US = 1 << 62
 
 _VERSION = 1
 _VERSION_BYTE = bytes((_VERSION,))
@@ -114,6 +118,9 @@ class Shard(Generic[EntryType]):
         counters: named numbers; changed in place.
         newest_us: newest event time seen, or None.
         floor_us: entries older than this are past the horizon and count as absent; None without a horizon.
+        derived: what users of the shard make of the index to find entries faster, by names of their own. It
+            is remembered with the index and lost with it; who needs it makes it anew. A compaction may drop
+            entries that it still knows.
     """
 
     def __init__(  # the memory is the only one that makes them
@@ -125,7 +132,7 @@ class Shard(Generic[EntryType]):
         self._bag = bag
         frame = cell.read()
         self._head = _Head() if frame is None else _decoded(_head_decoder, frame)
-        self.index = memory.take(key, self._head.nonce, bag)
+        self.index, self.derived = memory.take(key, self._head.nonce, bag)
         self.counters = dict(self._head.counters)
         self.newest_us = self._head.newest_us
         self._puts: dict[Key, EntryType] = {}
@@ -181,7 +188,7 @@ class Shard(Generic[EntryType]):
             elif logged:
                 self._append(self._puts, list(self._deletes))
             self._cell.write(_VERSION_BYTE + _encode(head))
-        self._memory.keep(self._key, head.nonce, self.index)
+        self._memory.keep(self._key, head.nonce, self.index, self.derived)
 
     def compact(self) -> None:
         """Have `commit` rewrite the log as a snapshot, without what lies past the horizon."""
@@ -227,7 +234,7 @@ class ShardMemory(Generic[EntryType]):
 
     def __init__(self, horizon_us: int | None, entry_type: Any = tuple[Any, ...]) -> None:
         self.horizon_us = horizon_us
-        self._known: dict[bytes, tuple[bytes, dict[Key, EntryType]]] = {}
+        self._known: dict[bytes, tuple[bytes, dict[Key, EntryType], dict[str, Any]]] = {}
         key_type = bytes | tuple[Any, ...]
         frame_type = tuple[int, dict[key_type, entry_type], list[key_type]]
         self._decoder = msgspec.msgpack.Decoder(frame_type)
@@ -245,22 +252,25 @@ class ShardMemory(Generic[EntryType]):
         """
         return Shard(self, key, cell, bag)
 
-    def take(self, key: bytes, nonce: bytes, bag: _Bag) -> dict[Key, EntryType]:
-        """Hand out a shard's index and forget it until `keep`: remembered, or rebuilt from its log."""
+    def take(self, key: bytes, nonce: bytes, bag: _Bag) -> tuple[dict[Key, EntryType], dict[str, Any]]:
+        """Hand out a shard's index, and what is derived from it, and forget both until `keep`.
+
+        The index is the one remembered, or rebuilt from its log; with the latter nothing is derived yet.
+        """
         remembered = self._known.pop(key, None)
         if remembered is not None and remembered[0] == nonce:
-            return remembered[1]
+            return remembered[1:]
         index: dict[Key, EntryType] = {}
         frames = [_decoded(self._decoder, frame) for frame in bag.read()]
         for _, puts, deletes in sorted(frames, key=lambda frame: frame[0]):
             index.update(puts)
             for each in deletes:
                 index.pop(each, None)
-        return index
+        return index, {}
 
-    def keep(self, key: bytes, nonce: bytes, index: dict[Key, EntryType]) -> None:
-        """Remember a shard's index under the nonce of the batch that made it."""
-        self._known[key] = (nonce, index)
+    def keep(self, key: bytes, nonce: bytes, index: dict[Key, EntryType], derived: dict[str, Any]) -> None:
+        """Remember a shard's index and what is derived from it, under the nonce of the batch that made it."""
+        self._known[key] = (nonce, index, derived)
 
 
 def shared_memory(name: str, horizon_us: int | None, entry_type: Any = tuple[Any, ...]) -> ShardMemory[Any]:

@@ -8,11 +8,12 @@ from tillstream.configs import ClientConfig
 from tillstream.transforms.aggregate_changes import AGGREGATE_STAGE
 from tillstream.transforms.beam_flows import BEAM_STAGE
 from tillstream.transforms.flows import Flow
+from tillstream.transforms.lookups import LOOKUP_STAGE
 from tillstream.transforms.routing import Launch, Outputs, Router, Stage
 
 __all__ = ["later_stages", "routers_of", "tags_of"]
 
-_STAGES: tuple[Stage, ...] = (AGGREGATE_STAGE, BEAM_STAGE)
+_STAGES: tuple[Stage, ...] = (AGGREGATE_STAGE, BEAM_STAGE, LOOKUP_STAGE)
 _Flows = Mapping[str, Sequence[Flow]]
 
 

@@ -48,6 +48,16 @@ def test_a_replay_is_skipped_and_the_next_is_applied() -> None:
     assert admission.replaced == {STREAM: entry(1, 2, 6)}
 
 
+def test_batches_without_an_order_of_offsets_are_never_told_by_place() -> None:
+    """Derived batches of any offset are applied, those of an older launch too, and mark nothing."""
+    derived = msgspec.structs.replace(numbered(1, 2, generation=2), derived=True)
+    waited = msgspec.structs.replace(numbered(9, 1, generation=1), derived=True)
+    found = entry(2, 0, 6)
+    admission = admit({STREAM: found}, [waited, derived], generation=2, shards=16, drops_repeated=True)
+    assert [each.records[0].offset for each in admission.batches] == [1, 2]
+    assert admission.entries[STREAM].marks == found.marks
+
+
 def test_nothing_moves_where_all_is_replayed() -> None:
     """A sink then has nothing to commit."""
     admission = admit(

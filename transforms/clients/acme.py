@@ -1,0 +1,74 @@
+"""Transforms of the client acme: the views of the demo's retail database."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Annotated, Any
+
+import apache_beam as beam
+from pydantic import BaseModel, Field
+
+from tillstream.pipelines.records import ChangeEvent, Mutation
+from tillstream.transforms.api import Lookup, transform
+
+__all__ = ["Order", "OrderEnriched", "OrdersEnriched"]
+
+Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
+
+
+class Order(BaseModel):
+    """Describe an order as the shop's database has it."""
+
+    order_id: int = Field(description="Key.")
+    reference: uuid.UUID = Field(description="Number that the customer is told.")
+    customer_id: int = Field(description="Who ordered.")
+    store_id: int = Field(description="Where it was ordered.")
+    status: str = Field(description="How far it has come.")
+    total: Money = Field(description="Sum of its items.")
+    note: str | None = Field(None, description="What the customer wrote.")
+    ordered_at: dt.datetime = Field(description="When it was ordered.")
+
+
+class OrderEnriched(BaseModel):
+    """Describe an order with who ordered it and where, as these are now."""
+
+    order_id: int = Field(description="Key.")
+    reference: uuid.UUID = Field(description="Number that the customer is told.")
+    status: str = Field(description="How far the order has come.")
+    total: Money = Field(description="Sum of its items.")
+    ordered_at: dt.datetime = Field(description="When it was ordered.")
+    customer_id: int = Field(description="Who ordered.")
+    customer_name: str | None = Field(None, description="Full name; null where the customer is gone.")
+    is_member: bool | None = Field(None, description="Whether the customer is a member now.")
+    store_id: int = Field(description="Where it was ordered.")
+    store_name: str | None = Field(None, description="Name of the store; null where the store is gone.")
+    store_city: str | None = Field(None, description="City of the store.")
+
+
+@transform("acme.orders_enriched@1.0.0", input=Order, output=OrderEnriched)
+class OrdersEnriched(beam.DoFn):
+    """Put the customer's name and membership, and the store's name and city, to an order."""
+
+    def process(
+        self,
+        event: ChangeEvent,
+        customer: Any = Lookup("customers", on="customer_id"),
+        store: Any = Lookup("stores", on="store_id"),
+    ) -> Iterator[Mutation]:
+        """Yield the order as it is now; called again whenever the customer or the store changes."""
+        if event.after is None:
+            yield event.delete()
+            return
+        order = {name: event.after[name] for name in OrderEnriched.model_fields if name in event.after}
+        yield event.upsert(
+            {
+                **order,
+                "customer_name": customer and customer["full_name"],
+                "is_member": customer and customer["is_member"],
+                "store_name": store and store["name"],
+                "store_city": store and store["city"],
+            }
+        )
