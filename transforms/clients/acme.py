@@ -14,7 +14,14 @@ from pydantic import BaseModel, Field
 from tillstream.pipelines.records import ChangeEvent, Mutation
 from tillstream.transforms.api import Lookup, transform
 
-__all__ = ["Order", "OrderEnriched", "OrdersEnriched"]
+__all__ = [
+    "Item",
+    "ItemEnriched",
+    "ItemsEnriched",
+    "Order",
+    "OrderEnriched",
+    "OrdersEnriched",
+]
 
 Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
 
@@ -48,6 +55,25 @@ class OrderEnriched(BaseModel):
     store_city: str | None = Field(None, description="City of the store.")
 
 
+class Item(BaseModel):
+    """Describe one line of an order as the shop's database has it."""
+
+    order_id: int = Field(description="Key, with the line.")
+    line: int = Field(description="Number of the line in its order.")
+    product_id: int = Field(description="What was ordered.")
+    quantity: int = Field(description="How many of it.")
+    unit_price: Money = Field(description="Price of one when it was ordered.")
+    is_gift: bool = Field(description="Whether it is wrapped.")
+
+
+class ItemEnriched(Item):
+    """Describe one line of an order with its product, and how far the order has come, as these are now."""
+
+    product_name: str | None = Field(None, description="Name; null where the product is gone.")
+    category: str | None = Field(None, description="Category of the product.")
+    order_status: str | None = Field(None, description="How far the order has come; null where it is gone.")
+
+
 @transform("acme.orders_enriched@1.0.0", input=Order, output=OrderEnriched)
 class OrdersEnriched(beam.DoFn):
     """Put the customer's name and membership, and the store's name and city, to an order."""
@@ -70,5 +96,29 @@ class OrdersEnriched(beam.DoFn):
                 "is_member": customer and customer["is_member"],
                 "store_name": store and store["name"],
                 "store_city": store and store["city"],
+            }
+        )
+
+
+@transform("acme.order_items_enriched@1.0.0", input=Item, output=ItemEnriched)
+class ItemsEnriched(beam.DoFn):
+    """Put the product's name and category, and the order's status, to an item."""
+
+    def process(
+        self,
+        event: ChangeEvent,
+        product: Any = Lookup("products", on="product_id"),
+        order: Any = Lookup("orders", on="order_id"),
+    ) -> Iterator[Mutation]:
+        """Yield the item as it is now; called again whenever the product or the order changes."""
+        if event.after is None:
+            yield event.delete()
+            return
+        yield event.upsert(
+            {
+                **event.after,
+                "product_name": product and product["name"],
+                "category": product and product["category"],
+                "order_status": order and order["status"],
             }
         )
