@@ -17,7 +17,7 @@ Severity = Literal["drop", "quarantine", "warn", "fail"]
 STREAM_KINDS = ("unique", "row_count_drift")
 
 _Column = Annotated[str, StringConstraints(pattern=forms.COLUMN)]
-_Bound = Annotated[int, NO_TRUTH] | float | str
+_Bound = Annotated[int | float | str, NO_TRUTH]
 _Value = bool | int | float | str
 
 

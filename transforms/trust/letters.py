@@ -43,12 +43,15 @@ class _Rules:
         maskers: by column, of all entities that the change belongs to.
         known: columns whose values may be shown at all; None for any.
         is_withheld: whether messages of exceptions may hold values of other records.
+        is_nameless: whether payloads may hold values without the names of their columns, as those of
+            aggregates do.
         is_unknown: whether nothing is known of the record, so that nothing of it may be shown.
     """
 
     maskers: Mapping[str, Masker] = field(default_factory=dict)
     known: frozenset[str] | None = None
     is_withheld: bool = False
+    is_nameless: bool = False
     is_unknown: bool = False
 
 
@@ -148,6 +151,7 @@ class LetterMasker:
             {column: masker_of(each, self._salt) for column, each in named.items()},
             known,
             is_withheld=sees_others and any(self._named.values()),
+            is_nameless=any(flow.kind == "aggregate" for flow in flows),
         )
 
     def _document(self, text: bytes | None, rules: _Rules, found: set[str]) -> tuple[bytes | None, bool]:
@@ -156,7 +160,7 @@ class LetterMasker:
             return text, True
         try:
             node = _decode(text)
-            if not isinstance(node, dict):
+            if not isinstance(node, dict) or (rules.is_nameless and "contributions" in node):
                 return self._hidden(text), False
             return _encode(_Walk(rules, found).envelope(node)), True
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError):

@@ -17,6 +17,7 @@ _BEGINNING_CHARACTERS = 6
 _CHARACTERS_MIN = 4
 _FRAME = re.compile(r'  File "[^"]*", line \d+, in \S+$')
 _TYPE = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
+_HAS_FILE, _HAS_CODE = 1, 2
 _PASSED = (
     "Traceback (most recent call last):",
     "During handling of the above exception, another exception occurred:",
@@ -68,20 +69,21 @@ def withheld_trace(text: str | None, values: set[str], *, always: bool) -> str |
 
 def _frames(lines: list[str]) -> Iterator[str]:
     """Yield what a traceback says of code: files, lines, and the types of exceptions."""
-    after_frame = False
+    # Of the frame at hand; what comes behind marks is as behind code.
+    seen = 0
     for line in lines:
-        if _FRAME.match(line) or line in _PASSED:
+        is_frame = _FRAME.match(line) is not None
+        is_code = seen == _HAS_FILE and line.startswith("    ")
+        if is_frame or is_code or line in _PASSED:
             yield line
-            after_frame = _FRAME.match(line) is not None
-        elif after_frame and line.startswith("    "):
+            seen = _HAS_FILE if is_frame else _HAS_CODE if is_code else 0
+        elif seen == _HAS_CODE and set(line) <= set(" ^~"):
             yield line
-            # One line of code, and perhaps one of marks below it.
-            after_frame = not set(line) <= set(" ^~")
         else:
             match = _TYPE.match(line)
-            if after_frame and match:
+            if seen and match:
                 yield f"{match[0]}: {_MESSAGE}"
-            after_frame = False
+            seen = 0
 
 
 def _is_short(values: set[str]) -> bool:
