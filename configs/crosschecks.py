@@ -100,10 +100,11 @@ def _check_entities(config: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         yield from _check_origin(path, name, entity, _mapping(config.get("entities")))
         yield from _check_key(path, entity)
-        if all(entity.get(each) is None for each in ("contract", "transform")) and entity.get("schema_evolution"):
+        plain = entity.get("contract") is None and entity.get("transform") is None
+        if plain and entity.get("schema_evolution"):
             yield Problem(
                 (*path, "schema_evolution"),
-                "found it without a contract or a transform, expected one of them: without, rows pass as they are",
+                "found it without a contract or transform, expected one of them: else rows pass as they are",
             )
         yield from _check_entity_sinks(path, entity, sinks)
 

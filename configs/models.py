@@ -244,7 +244,9 @@ class ClientConfig(ConfigModel):
     )
     dedup: Dedup = Field(default=Dedup(), description="Which repeated changes are dropped.")
     delivery: Delivery = Field(default=Delivery(), description="How surely and how soon.")
-    limits: Limits = Field(default=Limits(), description="What transforms may use, and how much may go wrong.")
+    limits: Limits = Field(
+        default=Limits(), description="What transforms may use, and how much may go wrong."
+    )
     flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
 
     @model_validator(mode="before")

@@ -10,7 +10,7 @@ from apache_beam.pvalue import TaggedOutput
 from tillstream.configs import ClientConfig
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
 from tillstream.io.replays import ReplayReader
-from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch
 from tillstream.pipelines.sharding import shard_key
 
@@ -30,6 +30,7 @@ class ChangeCollector:
         self._client = config.client
         self._flink = config.flink
         self._entities = config.topics
+        self._frozen = config.schema_evolution.tables == "freeze"
         self._keys: dict[str, tuple[str, ...]] = {}
         self._codecs: dict[str, DebeziumJsonCodec] = {}
         for name, entity in config.entities.items():
@@ -58,9 +59,10 @@ class ChangeCollector:
             self._add_replays(topic, partition, messages)
             return
         if entity is None:
+            unknown = self._unknown(topic)
             for message in messages:
                 place = (topic, partition, message.offset())
-                self._refuse(None, place, message.key(), message.value(), _unknown(topic))
+                self._refuse(None, place, message.key(), message.value(), unknown)
             return
         decode = self._codecs[entity].decode
         shards: dict[int, list[ChangeRecord]] = {}
@@ -90,7 +92,7 @@ class ChangeCollector:
             topic = topic_of(line)
             entity = self._entities.get(topic)
             if entity is None:
-                self._refuse(None, (path, 0, number), None, line, _unknown(topic))
+                self._refuse(None, (path, 0, number), None, line, self._unknown(topic))
                 return
             shard, record = self._codecs[entity].decode(None, line, number)
         except RecordError as error:
@@ -125,6 +127,15 @@ class ChangeCollector:
             else:
                 self._replays.append(found)
 
+    def _unknown(self, topic: str) -> RecordError:
+        text = f"found topic {topic}, expected one that an entity names"
+        if self._frozen:
+            raise SchemaFrozenError(
+                f"client {self._client!r}: {text}, and schema_evolution.tables is freeze: add an entity for "
+                "it, or leave it out of source.kafka.topics, then launch the job from its last checkpoint"
+            )
+        return RecordError("unknown_topic", text)
+
     def _refuse(
         self,
         entity: str | None,
@@ -147,7 +158,3 @@ class ChangeCollector:
                 payload=payload,
             )
         )
-
-
-def _unknown(topic: str) -> RecordError:
-    return RecordError("unknown_topic", f"found topic {topic}, expected one that an entity names")

@@ -13,6 +13,7 @@ TillstreamError
 │   └── StaleWriterError     a newer generation of the job has taken over
 ├── ErrorBudgetError         too many records were bad: the job stops itself
 ├── ExpectationError         an expectation of severity fail is broken: the job stops
+├── SchemaFrozenError        changes outgrew a contract that the config froze: the job stops
 └── RecordError              one record is bad: becomes a dead letter, never a crash
 """
 
@@ -24,6 +25,7 @@ __all__ = [
     "ErrorBudgetError",
     "MissingToolError",
     "RecordError",
+    "SchemaFrozenError",
     "SequenceGapError",
     "SinkError",
     "SinkUnavailableError",
@@ -86,6 +88,10 @@ class ErrorBudgetError(TillstreamError):
 
 class ExpectationError(TillstreamError):
     """Name the client, entity and expectation of severity fail that is broken, and the value that breaks it."""
+
+
+class SchemaFrozenError(TillstreamError):
+    """Name the table and the column that outgrew a frozen contract, and what to do."""
 
 
 class RecordError(TillstreamError):

@@ -341,6 +341,8 @@ class MutationBatch(Framed, frozen=True, array_like=True):
         settled: dead letters that are solved when the rows are delivered.
         derived: whether its records come in another order than that of their offsets, because later changes
             of other rows had them made, or made again; how far a topic was delivered is not to be told by it.
+        evolved: names and types, as a config spells them, of those columns that the entity's contract lacks, or
+            that are wider in these records than in it.
     """
 
     client: str
@@ -358,6 +360,7 @@ class MutationBatch(Framed, frozen=True, array_like=True):
     only_sinks: tuple[str, ...] = ()
     settled: tuple[DeadLetter, ...] = ()
     derived: bool = False
+    evolved: tuple[tuple[str, str], ...] = ()
 
 
 class DeadLetter(Framed, frozen=True, array_like=True):

@@ -97,9 +97,9 @@ class FlowsAgain:
             return self._runners[name]
         try:
             found = flow_of(flow.source, flow.target, transform, registry_of(self._config))
-            chosen = replace(found, evolution=flow.evolution)
         except TransformError as error:
             raise RecordError("unknown_transform", str(error)) from error
+        chosen = replace(found, evolution=flow.evolution)
         assert flow.info is not None  # it has a runner
         assert chosen.info is not None  # it has a name
         if chosen.info.unversioned != flow.info.unversioned or chosen.kind != flow.kind:

@@ -22,7 +22,7 @@ from tillstream.pipelines.decimals import digits_of
 from tillstream.pipelines.errors import RecordError
 from tillstream.transforms.rules import check_of, explained, ruled
 
-__all__ = ["UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
+__all__ = ["ANY_JSON", "UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
 
 Values = tuple[Any, ...]
 
@@ -30,6 +30,9 @@ Values = tuple[Any, ...]
 # connector, "Toasted values"); bytes columns carry it in base64.
 UNAVAILABLE_VALUE = b"__debezium_unavailable_value"
 _UNAVAILABLE_BASE64 = b"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ"
+
+# A column of any JSON, texts among it, which a JSON column would take for Debezium's spelling of JSON.
+ANY_JSON = "any_json"
 
 _NON_FINITE = Literal["NaN", "Infinity", "-Infinity"]
 
@@ -56,6 +59,7 @@ _TYPES: dict[str, Any] = {
     "timestamptz": dt.datetime,
     "uuid": uuid.UUID,
     "json": Any,
+    ANY_JSON: Any,
 }
 
 
@@ -83,6 +87,10 @@ def _to_local(value: dt.datetime) -> str:
     return value.replace(tzinfo=None).isoformat()
 
 
+def _to_any_json_text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
 def _to_json_text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
@@ -97,6 +105,7 @@ _TO_WIRE: dict[str, Callable[[Any], Any]] = {
     "timestamptz": _to_instant,
     "uuid": str,
     "json": _to_json_text,
+    ANY_JSON: _to_any_json_text,
 }
 
 
@@ -147,20 +156,26 @@ class CompiledContract:
         entity: the entity's name, for error messages.
         columns: the contract's columns, in order.
         key: names of the key's columns, in order.
+        strict: whether rows may have no other columns; by default those are left out.
 
     Attributes:
         columns: names of the columns, in order.
+        shape: names of the columns of rows that were decoded, in order; more where a contract evolves.
+        evolved: names and types of those of them that the contract lacks, or that are wider than in it.
         key_columns: names of the key's columns, in order.
         key_of: returns the key's part of a row's wire form.
     """
 
-    def __init__(self, entity: str, columns: Sequence[Column], key: Sequence[str]) -> None:
+    def __init__(
+        self, entity: str, columns: Sequence[Column], key: Sequence[str], *, strict: bool = False
+    ) -> None:
         self.entity = entity
-        self.columns = tuple(column.name for column in columns)
+        self.columns = self.shape = tuple(column.name for column in columns)
+        self.evolved: tuple[tuple[str, str], ...] = ()
         self.key_columns = tuple(key)
         by_name = {column.name: column for column in columns}
         self._all = tuple(columns)
-        self._row = _compile(columns)
+        self._row = _compile(columns, strict=strict)
         self._loose: tuple[_Compiled, Callable[[bytes], Any]] | None = None
         self._key = _compile([by_name[name] for name in key])
         self._decode_json = msgspec.json.Decoder(self._row.struct).decode
@@ -293,12 +308,14 @@ def _field(name: str, column: Column) -> tuple[Any, ...]:
     return (name, kind, None) if column.nullable else (name, kind)
 
 
-def _compile(columns: Sequence[Column]) -> _Compiled:
+def _compile(columns: Sequence[Column], *, strict: bool = False) -> _Compiled:
     # Databases name columns as they like, Python's fields must be identifiers.
     names = {f"f{place}": column.name for place, column in enumerate(columns)}
     fields: list[Any] = [_field(*each) for each in zip(names, columns, strict=True)]
     # Required fields may follow optional ones only by keyword, which keeps the contract's order.
-    struct = msgspec.defstruct("Row", fields, rename=names, kw_only=True, gc=False)
+    struct = msgspec.defstruct(
+        "Row", fields, rename=names, kw_only=True, gc=False, forbid_unknown_fields=strict
+    )
     return _Compiled(
         struct,
         list(names.values()),

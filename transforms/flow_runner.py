@@ -15,7 +15,8 @@ from tillstream.pipelines.errors import RecordError, TransformError
 from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
 from tillstream.transforms.contract_models import columns_of_model
-from tillstream.transforms.contracts import CompiledContract, refuse_placeholders
+from tillstream.transforms.contracts import refuse_placeholders
+from tillstream.transforms.evolving import contract_for
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.holding import Sieve
 from tillstream.transforms.keyed_state import StateCells, StateEntry
@@ -35,7 +36,8 @@ class EventReader:
     def __init__(self, flow: Flow) -> None:
         self._target = flow.target
         model = None if flow.info is None else flow.info.input
-        self._contract = None if model is None else CompiledContract(flow.source, columns_of_model(model), ())
+        columns = () if model is None else columns_of_model(model)
+        self._contract = contract_for(flow.source, columns, (), flow.evolution) if model else None
 
     def event(self, batch: ChangeBatch, record: ChangeRecord) -> ChangeEvent:
         """Return the event of one change; raises RecordError where its row breaks the input contract."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from tillstream.configs import ClientConfig
+from tillstream.configs.schema_evolution import EvolutionPolicy
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.aggregate import Aggregate, check_aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, parameters_of
@@ -34,6 +35,7 @@ class Flow:
         transform: the class, None for a copy.
         info: what the transform says of itself, None for a copy.
         parameters: what its `process` asks for beside the event.
+        evolution: what becomes of rows that the input contract does not know of; None for what contracts do.
     """
 
     source: str
@@ -42,6 +44,7 @@ class Flow:
     transform: type[Any] | None = None
     info: TransformInfo | None = None
     parameters: Parameters = _NOTHING
+    evolution: EvolutionPolicy | None = None
 
     @property
     def name(self) -> str | None:
@@ -79,7 +82,7 @@ def flows_of(config: ClientConfig, registry: Registry) -> Mapping[str, tuple[Flo
         source = entity.from_entity or (name if entity.topic is not None else None)
         if source is None:
             continue
-        flow = flow_of(source, name, entity.transform, registry)
+        flow = replace(flow_of(source, name, entity.transform, registry), evolution=config.evolution_of(name))
         for asked in flow.parameters.lookups.values():
             _check_lookup(config, flow, asked.entity, len(asked.columns))
         flows[source].insert(0 if source == name else len(flows[source]), flow)

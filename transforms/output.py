@@ -11,6 +11,7 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, MutationBatch, MutationRecord
 from tillstream.transforms.contracts import CompiledContract
+from tillstream.transforms.evolving import contract_for
 
 __all__ = ["Refused", "RowStage", "contracts_of", "numbered", "row_stages"]
 
@@ -45,7 +46,8 @@ def contracts_of(config: ClientConfig) -> Mapping[str, CompiledContract | None]:
     compiled: dict[str, CompiledContract | None] = {}
     for name, entity in config.entities.items():
         columns = entity.columns()
-        compiled[name] = CompiledContract(name, columns, entity.key) if columns else None
+        policy = config.evolution_of(name)
+        compiled[name] = contract_for(name, columns, entity.key, policy) if columns else None
     return compiled
 
 

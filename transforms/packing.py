@@ -23,6 +23,7 @@ from tillstream.transforms.output import Refused, RowStage
 __all__ = ["MutationPacker", "Packed", "encodable"]
 
 _encode = msgspec.msgpack.Encoder().encode
+_Evolved: TypeAlias = tuple[tuple[str, str], ...]
 Packed: TypeAlias = tuple[str, tuple[str, ...], MutationRecord]
 
 
@@ -53,7 +54,7 @@ class MutationPacker:
         self._stages = stages
         self._contracts = contracts
         self._keys = keys
-        self._groups: list[tuple[str, tuple[str, ...], list[MutationRecord]]] = []
+        self._groups: list[tuple[str, tuple[str, ...], list[MutationRecord], _Evolved]] = []
 
     def check(self, mutation: Mutation) -> Packed:
         """Check one mutation; what comes back can be appended.
@@ -85,25 +86,34 @@ class MutationPacker:
 
     def append(self, entity: str, columns: tuple[str, ...], record: MutationRecord) -> None:
         """Append a record that is checked already; deletes carry no columns and fit any batch."""
+        self.append_evolved(entity, columns, record, ())
+
+    def append_evolved(
+        self, entity: str, columns: tuple[str, ...], record: MutationRecord, evolved: _Evolved
+    ) -> None:
+        """Append a record whose columns are more, or wider, than those of its contract."""
         if self._groups:
-            last_entity, last_columns, records = self._groups[-1]
-            if last_entity == entity and (not columns or columns == last_columns):
+            last_entity, last_columns, records, last_evolved = self._groups[-1]
+            same = columns == last_columns and evolved == last_evolved
+            if last_entity == entity and (not columns or same):
                 records.append(record)
                 return
         if not columns:
             contract = self._contracts[entity]
             columns = contract.columns if contract is not None else ()
-        self._groups.append((entity, columns, [record]))
+        self._groups.append((entity, columns, [record], evolved))
 
-    def extend(self, entity: str, columns: tuple[str, ...], records: list[MutationRecord]) -> None:
+    def extend(
+        self, entity: str, columns: tuple[str, ...], records: list[MutationRecord], evolved: _Evolved = ()
+    ) -> None:
         """Append records that are checked already and share their columns; takes the list over."""
-        self._groups.append((entity, columns, records))
+        self._groups.append((entity, columns, records, evolved))
 
     def keep_only(self, entity: str, index: int) -> None:
         """Forget what was gathered but the mutation of one entity and number."""
         found = [
-            (name, columns, [record for record in records if record.index == index])
-            for name, columns, records in self._groups
+            (name, columns, [record for record in records if record.index == index], evolved)
+            for name, columns, records, evolved in self._groups
             if name == entity
         ]
         self._groups = [group for group in found if group[2]]
@@ -116,7 +126,7 @@ class MutationPacker:
         groups, self._groups = self._groups, []
         batches: list[MutationBatch] = []
         letters: list[DeadLetter] = []
-        for entity, columns, gathered in groups:
+        for entity, columns, gathered, evolved in groups:
             records = gathered
             for stage in self._stages.get(entity, ()):
                 records, refused = stage.sift(batch, columns, records)
@@ -132,6 +142,7 @@ class MutationPacker:
                         columns,
                         self._keys[entity],
                         tuple(records),
+                        evolved=evolved,
                     )
                 )
         return batches, letters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tillstream.configs import ClientConfig, Column, ColumnModel
 from tillstream.configs.contract import Contract, text_of
+from tillstream.configs.schema_evolution import EntityEvolution
 from tillstream.configs.trust_checks import check_trust
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.api import TransformInfo
@@ -45,12 +46,21 @@ def resolve(config: ClientConfig) -> ClientConfig:
                     _check(target, entity.columns(), columns, flow.info)
                     contract = _completed(target, entity.contract, columns, flow.info)
                 entities[target] = entity.model_copy(update={"contract": contract})
+    for name, entity in entities.items():
+        if entity.contract is not None:
+            entities[name] = entity.model_copy(update={"schema_evolution": _effective(config, name)})
     resolved = config.model_copy(update={"entities": entities})
     _check_sinks(resolved)
     _check_holds(resolved)
     for problem in check_trust(resolved.model_dump(mode="json", by_alias=True), is_whole=True):
         raise TransformError(f"{problem.field}: {problem.text}")
     return resolved
+
+
+def _effective(config: ClientConfig, name: str) -> EntityEvolution:
+    """Return an entity's policy with all that the client says, so that sinks know it too."""
+    policy = config.evolution_of(name)
+    return EntityEvolution(columns=policy.columns, types=policy.types, by_column=policy.by_column)
 
 
 def _check(entity: str, asked: tuple[Column, ...], made: tuple[Column, ...], info: TransformInfo) -> None:

@@ -242,7 +242,7 @@ class TransformChanges(beam.DoFn):
         """Check rows in one pass: without a DoFn nobody wants to see them as dicts."""
         letters: list[DeadLetter] = []
         contract = self._contracts[flow.target]
-        append = self._packer.append
+        append = self._packer.append_evolved
         for record in batch.records:
             if sieve is not None and sieve.keeps_back(record):
                 continue

@@ -9,6 +9,7 @@ from tillstream.io.sinks.base import Refuse
 from tillstream.io.sinks.files_jsonl import JsonLines, compress, suffix_of
 from tillstream.io.sinks.letters import Encoder, sift
 from tillstream.pipelines.errors import SinkError
+from tillstream.pipelines.evolution import conformed, joined, shaped
 from tillstream.pipelines.records import MutationBatch
 
 __all__ = ["Parts"]
@@ -29,7 +30,10 @@ class Parts:
     def __init__(self, sink: str, model: FilesSink, entities: Mapping[str, Entity]) -> None:
         self._sink = sink
         self._model = model
+        self._entities = dict(entities)
         self._encoders = {name: self._encoder(name, entity) for name, entity in entities.items()}
+        # Of columns that evolved: what the rows of this process have shown so far.
+        self._shapes: dict[str, dict[str, str]] = {}
         self.suffix = suffix_of(model)
 
     def encode(
@@ -42,6 +46,7 @@ class Parts:
             batches: at least one row.
             refuse: called with the rows that cannot be encoded.
         """
+        batches = self._shaped(entity, batches)
         encoder = self._encoders[entity]
         try:
             return batches, encoder.encode(batches)
@@ -49,6 +54,20 @@ class Parts:
             good, letters = sift(self._sink, encoder, batches)
             refuse(letters)
             return good, encoder.encode(good) if good else b""
+
+    def _shaped(self, entity: str, batches: Sequence[MutationBatch]) -> Sequence[MutationBatch]:
+        """Return batches that share one schema, where the format has one and columns evolved."""
+        before = self._shapes.get(entity, {})
+        shape = before
+        for batch in batches:
+            shape = joined(shape, batch.evolved) if batch.evolved else shape
+        if not shape or self._model.format == "jsonl":
+            return batches
+        evolved = shaped(self._entities[entity], shape)
+        if shape != before:
+            self._shapes[entity] = shape
+            self._encoders[entity] = self._encoder(entity, evolved)
+        return [conformed(batch, tuple(evolved.contract or ()), shape) for batch in batches]
 
     def packed(self, content: bytes) -> bytes:
         """Compress the content as the config says, where the format does not by itself."""

@@ -14,6 +14,7 @@ from tillstream.configs import Entity
 from tillstream.configs import PostgresSink as PostgresSinkModel
 from tillstream.io.sinks.base import Refuse, Sink, Writer
 from tillstream.io.sinks.postgres_errors import Cause, cause_of, describe
+from tillstream.io.sinks.postgres_growth import Growth
 from tillstream.io.sinks.postgres_ledger import PostgresLedger
 from tillstream.io.sinks.postgres_letters import insert_letters
 from tillstream.io.sinks.postgres_letters_table import ensure_dead_letters
@@ -21,6 +22,7 @@ from tillstream.io.sinks.postgres_merge import Connection, Merge
 from tillstream.io.sinks.postgres_salvage import salvage
 from tillstream.io.sinks.postgres_tables import ensure_tables
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError
+from tillstream.pipelines.evolution import evolves
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
 __all__ = ["PostgresSink"]
@@ -41,7 +43,8 @@ class PostgresSink(Sink):
 
     The table has the contract's columns, the entity's key as its primary key, and `_source_time`, the
     commit time in the source. It is created if missing, gets the contract's new columns, wider types and
-    nullability, and is never narrowed; widening a type rewrites the table under an exclusive lock. Needs a
+    nullability, also while the job runs where `schema_evolution` is evolve, and is never narrowed; widening a
+    type rewrites the table under an exclusive lock. Needs a
     session of its own: a pooler that hands out transactions loses the temporary tables.
 
     Delivery guarantees:
@@ -78,6 +81,8 @@ class PostgresSink(Sink):
         self._ledger = PostgresLedger(self._schema, client, name, writer) if writer is not None else None
         self._connection: Connection | None = None
         self._merges: dict[str, Merge] = {}
+        self._evolving = {name: each for name, each in self.entities.items() if evolves(each)}
+        self._growth = Growth(self._schema, self._evolving, self._reshape)
         self._prepared: set[str] = set()
 
     @property
@@ -120,10 +125,20 @@ class PostgresSink(Sink):
         if self._ledger is not None:
             self._ledger.ensure(connection)
 
+    def _reshape(self, connection: Connection, name: str, entity: Entity) -> None:
+        self._merges[name] = Merge(self._schema, name, entity)
+        if name in self._prepared:
+            self._merges[name].forget(connection)
+            self._prepared.discard(name)
+
     def _check_columns(self, batches: Sequence[MutationBatch]) -> None:
         for batch in batches:
             merge = self._merges.get(batch.entity)
-            if merge is None or batch.columns != merge.columns or batch.key_columns != merge.key_columns:
+            columns = batch.columns
+            if batch.entity in self._evolving:
+                columns = columns[: len(self._evolving[batch.entity].contract or ())]
+            wanted = () if merge is None else merge.columns[: len(columns)]
+            if merge is None or columns != wanted or batch.key_columns != merge.key_columns:
                 raise SinkError(
                     f"sink {self.name}: found a batch of entity {batch.entity!r} with columns "
                     f"({', '.join(batch.columns)}), expected those of its contract: "
@@ -131,6 +146,8 @@ class PostgresSink(Sink):
                 )
 
     def _commit(self, connection: Connection, batches: Sequence[MutationBatch], merge: _MergeAll) -> None:
+        if self._evolving:
+            batches = self._growth.conform(connection, batches)
         self._prepare(connection, {batch.entity for batch in batches})
         with connection.transaction():
             if self._ledger is None:

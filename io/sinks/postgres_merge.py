@@ -54,6 +54,10 @@ class Merge:
         """Create the staging table, once a connection."""
         connection.execute(self._statements.create_stage)
 
+    def forget(self, connection: Connection) -> None:
+        """Drop the staging table, before one of another shape takes its place."""
+        connection.execute(self._statements.forget)
+
     def clear(self, connection: Connection) -> None:
         """Empty the staging table, for another slice within the same transaction."""
         connection.execute(self._statements.clear)

@@ -35,6 +35,7 @@ class Statements(NamedTuple):
 
     Attributes:
         create_stage: makes the staging table, with the types of the table; once a connection.
+        forget: drops it.
         clear: hides what it holds.
         truncate: takes away what it holds, at the price of a new file.
         copy: fills it.
@@ -43,6 +44,7 @@ class Statements(NamedTuple):
     """
 
     create_stage: sql.Composed
+    forget: sql.Composed
     clear: sql.Composed
     truncate: sql.Composed
     copy: sql.Composed
@@ -86,6 +88,7 @@ def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str
     }
     return Statements(
         sql.SQL(_CREATE_STAGE).format(**parts),
+        sql.SQL("DROP TABLE IF EXISTS {stage}").format(**parts),
         sql.SQL("DELETE FROM {stage}").format(**parts),
         sql.SQL("TRUNCATE {stage}").format(**parts),
         sql.SQL("COPY {stage} ({columns}, {time_us}) FROM STDIN " + COPY_OPTIONS).format(**parts),

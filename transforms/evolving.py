@@ -1,0 +1,195 @@
+"""Check rows against a contract that may grow, or has a policy of its own for rows that do not fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import msgspec
+
+from tillstream.configs import Column
+from tillstream.configs.contract import text_of
+from tillstream.configs.forms import COLUMN
+from tillstream.configs.schema_evolution import EvolutionPolicy, Policy
+from tillstream.pipelines.errors import RecordError, SchemaFrozenError
+from tillstream.pipelines.evolution import inferred, join, widened
+from tillstream.transforms.contracts import ANY_JSON, CompiledContract, Values
+
+__all__ = ["EvolvingContract", "contract_for"]
+
+# Bounds what a source that puts data into the names of its columns does to the tables of sinks.
+_EVOLVED_COLUMNS_MAX = 500
+
+# Numbers keep all their digits on the way through Python.
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def contract_for(
+    entity: str, columns: Sequence[Column], key: Sequence[str], policy: EvolutionPolicy | None
+) -> CompiledContract:
+    """Return an entity's contract, compiled for its policy."""
+    if policy is None or policy.is_plain:
+        return CompiledContract(entity, columns, key)
+    return EvolvingContract(entity, columns, key, policy)
+
+
+class EvolvingContract(CompiledContract):
+    """Decode and check rows of one entity under a policy of schema evolution.
+
+    Rows without anything unforeseen take the same compiled way as those of any contract. One that has
+    something is looked at column by column; what it teaches is compiled, so that the next are fast again.
+
+    What was learnt is kept in memory, by each process, and learnt again after a restart. Each batch names
+    the types of its own rows, and sinks bring those of different processes together.
+
+    Args:
+        entity: the entity's name.
+        columns: the contract's columns, in order.
+        key: names of the key's columns, in order.
+        policy: what becomes of what the contract does not know of.
+    """
+
+    def __init__(
+        self, entity: str, columns: Sequence[Column], key: Sequence[str], policy: EvolutionPolicy
+    ) -> None:
+        super().__init__(entity, columns, key)
+        self._policy = policy
+        self._given = {column.name: column for column in columns}
+        unnamed = [value for name, value in policy.by_column.items() if name not in self._given]
+        self._strict = any(value != "discard_value" for value in (policy.columns, *unnamed))
+        self._fitting: dict[str, CompiledContract] = {}
+        self._grow({})
+
+    def decode(self, row: bytes) -> Values:
+        """Return the wire form of a JSON row; `shape` and `evolved` then tell of what.
+
+        Raises:
+            RecordError: `contract` and `malformed` as of any contract, `schema` where the policy says so.
+            SchemaFrozenError: where the policy says so.
+        """
+        values: Values = self._apply(row, lambda: self._now.decode)
+        return values
+
+    def decode_many(self, rows: Sequence[bytes]) -> list[Values] | None:
+        """Return the wire forms of JSON rows in one go; None where one of them needs a closer look."""
+        return self._now.decode_many(rows)
+
+    def typed(self, row: bytes) -> dict[str, Any]:
+        """Return the columns of a JSON row with their Python types, evolved ones where they have a value.
+
+        Raises:
+            RecordError, SchemaFrozenError: as `decode` does.
+        """
+        found = self._apply(row, lambda: self._now.typed)
+        return {name: value for name, value in found.items() if value is not None or name in self._given}
+
+    def _apply(self, row: bytes, check: Callable[[], Callable[[bytes], Any]]) -> Any:
+        try:
+            return check()(row)
+        except RecordError:
+            found = self._object(row)
+            if found is None:
+                raise
+        if self._settle_columns(found):
+            try:
+                return check()(_encode(found))
+            except RecordError:
+                pass  # for its types, then
+        self._settle_types(found)
+        return check()(_encode(found))
+
+    @staticmethod
+    def _object(row: bytes) -> dict[str, Any] | None:
+        try:
+            found = _decode(row)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
+
+    def _settle_columns(self, row: dict[str, Any]) -> bool:
+        """Do with columns that the contract lacks as the policy says; tell whether there are any."""
+        names = [name for name in row if name not in self._given]
+        grown = dict(self._grown)
+        for name in names:
+            policy = self._policy.by_column.get(name, self._policy.columns)
+            if policy == "evolve" and row[name] is not None:
+                self._refuse_name(name, grown)
+                kind = inferred(row[name])
+                known = grown.get(name)
+                kind = kind if known is None else join(_plain(known.kind), kind)
+                grown[name] = Column(name, ANY_JSON if kind == "json" else kind, nullable=True)
+            elif policy in ("evolve", "discard_value"):
+                # Null tells no type, and a column that is not there is null.
+                del row[name]
+            else:
+                self._refuse(policy, "columns", name, f"found column {name!r}, which the contract lacks")
+        if grown != self._grown:
+            self._grow(grown)
+        return bool(names)
+
+    def _settle_types(self, row: dict[str, Any]) -> None:
+        """Do with values that do not fit their columns as the policy says."""
+        grown = dict(self._grown)
+        for name, own in self._given.items():
+            value, column = row.get(name), grown.get(name, own)
+            if value is None or self._fits(column, value):
+                continue
+            policy = self._policy.by_column.get(name, self._policy.types)
+            wider = widened(replace(column, key=column.key or name in self.key_columns), value)
+            if policy == "evolve" and wider is not None:
+                grown[name] = replace(wider, key=column.key)
+            elif policy == "discard_value" and column.nullable:
+                row[name] = None
+            elif policy == "freeze":
+                text = f"found {value!r:.100} in column {name!r}, expected {text_of(column)}"
+                self._refuse(policy, "types", name, text)
+            # Else the contract itself says what is wrong.
+        if grown != self._grown:
+            self._grow(grown)
+
+    def _fits(self, column: Column, value: Any) -> bool:
+        """Tell whether a value has a column's type; whether it keeps its rules is not asked."""
+        checked = self._fitting.get(text_of(column) + column.name)
+        if checked is None:
+            checked = CompiledContract(self.entity, [replace(column, rules=None, default=None)], ())
+            self._fitting[text_of(column) + column.name] = checked
+        try:
+            checked.decode(_encode({column.name: value}))
+        except RecordError:
+            return False
+        return True
+
+    def _refuse_name(self, name: str, grown: dict[str, Column]) -> None:
+        if not re.fullmatch(COLUMN, name):
+            raise RecordError(
+                "schema", f"found column {name!r:.100}, whose name no column of a sink may have"
+            )
+        if name not in grown and len(grown) >= _EVOLVED_COLUMNS_MAX:
+            raise RecordError(
+                "schema", f"found column {name!r} beside {len(grown)} that evolved, expected no more"
+            )
+
+    def _refuse(self, policy: Policy, rule: str, name: str, text: str) -> NoReturn:
+        if policy == "freeze":
+            raise SchemaFrozenError(
+                f"entity {self.entity!r}: {text}, and schema_evolution.{rule} is freeze: write the column "
+                f"into the contract as it is now, or set schema_evolution.by_column.{name} to evolve, "
+                "discard_row or discard_value; then launch the job from its last checkpoint"
+            )
+        raise RecordError("schema", f"{text}, and schema_evolution.{rule} is {policy}")
+
+    def _grow(self, grown: dict[str, Column]) -> None:
+        self._grown = grown
+        columns = [grown.get(name, column) for name, column in self._given.items()]
+        columns += [column for name, column in grown.items() if name not in self._given]
+        self._now = CompiledContract(self.entity, columns, self.key_columns, strict=self._strict)
+        self.shape = self._now.columns
+        self.evolved = tuple((name, _plain(text_of(column))) for name, column in grown.items())
+
+
+def _plain(kind: str) -> str:
+    return "json" if kind == ANY_JSON else kind
