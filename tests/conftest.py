@@ -6,6 +6,7 @@ import doctest
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class Walkthrough:
         path.write_text(text.replace(old + "\n", new + "\n"), encoding="utf-8")
 
     def _run(self, block: Block, command: str, shown: str) -> None:
+        began_s = time.monotonic()
         end_s = time.monotonic() + _DEADLINE_S
         while True:
             code, output = self._shell(command)
@@ -90,6 +92,7 @@ class Walkthrough:
             if is_right or not command.startswith('tillstream sql "') or time.monotonic() > end_s:
                 break
             threading.Event().wait(0.2)
+        sys.stdout.write(f"{time.monotonic() - began_s:6.1f} s  {command}\n")
         assert is_right, f"line {block.line}: $ {command}\nended with {code} and showed\n{output}"
 
     def _shell(self, command: str) -> tuple[int, str]:

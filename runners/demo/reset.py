@@ -32,6 +32,13 @@ __all__ = ["forget_connector", "forget_source", "forget_topics", "forget_warehou
 _DEADLINE_S = 30.0
 _POLL_S = 0.1
 _HTTP_TIMEOUT_S = 10.0
+_NO_COORDINATOR = frozenset(
+    {
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
 
 
 def forget_connector(connect_url: str, name: str) -> None:
@@ -79,8 +86,7 @@ def forget_topics(bootstrap: str, *, prefix: str, group: str) -> None:
         for future in admin.delete_topics(topics, operation_timeout=_DEADLINE_S).values():
             _tolerate(future, KafkaError.UNKNOWN_TOPIC_OR_PART)
         _wait("Kafka", f"topics {prefix}* to go", lambda: not _topics(admin, prefix))
-    for future in admin.delete_consumer_groups([group]).values():
-        _tolerate(future, KafkaError.GROUP_ID_NOT_FOUND)
+    _wait("Kafka", f"consumer group {group} to go", lambda: _drop_group(admin, group))
 
 
 def forget_warehouse(warehouse: psycopg.Connection, name: str) -> None:
@@ -90,6 +96,19 @@ def forget_warehouse(warehouse: psycopg.Connection, name: str) -> None:
 
 def _topics(admin: AdminClient, prefix: str) -> list[str]:
     return [name for name in admin.list_topics(timeout=_HTTP_TIMEOUT_S).topics if name.startswith(prefix)]
+
+
+def _drop_group(admin: AdminClient, group: str) -> bool:
+    try:
+        for future in admin.delete_consumer_groups([group]).values():
+            future.result()
+    except KafkaException as error:
+        # Just after a broker has started nobody coordinates groups yet.
+        if error.args[0].code() in _NO_COORDINATOR:
+            return False
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise StackError(f"Kafka refused to forget an earlier demo: {error.args[0].str()}") from error
+    return True
 
 
 def _tolerate(future: Any, code: int) -> None:
