@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from tillstream.pipelines.errors import TransformError, UnavailableError, UserEr
 from tillstream.runners.dlq.originals import read_again
 
 __all__ = ["Outcome", "check_transform", "discard", "replay", "wait_for"]
+
+_log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
@@ -182,9 +185,9 @@ def _message(
         return None
     if found is not None:
         return _replaced(message, key=found[0], value=found[1])
-    if letter.step == "read" and letter.payload is not None:
-        return _replaced(message, key=letter.key, value=letter.payload)
     masked = bool(config.privacy.by_class) or any(entity.masks for entity in config.entities.values())
+    if letter.step == "read" and letter.payload is not None and not masked:
+        return _replaced(message, key=letter.key, value=letter.payload)
     if letter.step != "transform" or letter.payload is None or not letter.position or masked:
         why = "may be masked" if masked else "is not the whole event"
         outcome.refused[stored.id] = (
@@ -228,7 +231,9 @@ def _send(
     try:
         # One partition, so that letters come back in the order in which they are sent.
         ensure_topics(AdminClient(settings), [Wanted(config.replay_topic, 1)], None, _TIMEOUT_S)
-        producer = Producer({**settings, "enable.idempotence": True, "delivery.timeout.ms": 30_000})
+        producer = Producer(
+            {**settings, "enable.idempotence": True, "delivery.timeout.ms": 30_000}, logger=_log
+        )
         for stored, message in messages:
             order = _replaced(message, action=action, transform=transform, attempt=attempt)
             producer.produce(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from tillstream.configs import ClientConfig
 
 __all__ = ["Place", "read_again"]
+
+_log = logging.getLogger(__name__)
 
 # Topic, partition and offset.
 Place: TypeAlias = tuple[str, int, int]
@@ -34,6 +37,9 @@ def read_again(config: ClientConfig, places: Iterable[Place]) -> dict[Place, tup
     """
     from confluent_kafka import Consumer, KafkaException
 
+    wanted = sorted(set(places))
+    if not wanted:
+        return {}
     settings = {
         **connection_settings(config.kafka, config.client),
         # Asked for by the client library; nothing is committed.
@@ -43,9 +49,9 @@ def read_again(config: ClientConfig, places: Iterable[Place]) -> dict[Place, tup
         "auto.offset.reset": "error",
         "fetch.wait.max.ms": 50,
     }
-    consumer = Consumer(settings)
+    consumer = Consumer(settings, logger=_log)
     try:
-        return _read(consumer, sorted(set(places)))
+        return _read(consumer, wanted)
     except KafkaException as error:
         raise UnavailableError(
             f"Kafka at {config.kafka.bootstrap_servers}: {described(error)}: check the address, the login "

@@ -58,6 +58,34 @@ def test_batches_without_an_order_of_offsets_are_never_told_by_place() -> None:
     assert admission.entries[STREAM].marks == found.marks
 
 
+def test_what_came_back_has_its_place_where_it_came_back() -> None:
+    """An old offset is no repeat; a launch that reads the replay again leaves out what is there."""
+    first, second = (
+        msgspec.structs.replace(numbered(sequence, 1, generation=2), via=("r", 0, 4, sequence - 1))
+        for sequence in (1, 2)
+    )
+    found = {STREAM: entry(1, 0, 6)}
+    admission = admit(found, [first, second], generation=2, shards=16, drops_repeated=True)
+    assert [each.sequence for each in admission.batches] == [1, 2]
+    marks = admission.entries[STREAM].marks
+    assert marks == {**found[STREAM].marks, "r/0": (4, 1)}
+    again = [
+        msgspec.structs.replace(numbered(number, 1, generation=3), via=("r", 0, offset, 0))
+        for number, offset in ((1, 4), (2, 5))
+    ]
+    later = admit(admission.entries, again, generation=3, shards=16, drops_repeated=True)
+    assert [each.via for each in later.batches] == [("r", 0, 5, 0)]
+
+
+def test_what_lay_in_state_is_never_told_by_place() -> None:
+    """It was not delivered when later offsets were."""
+    kept = msgspec.structs.replace(numbered(1, 1, generation=2), via=("", 0, 0, 0))
+    found = entry(1, 0, 6)
+    admission = admit({STREAM: found}, [kept], generation=2, shards=16, drops_repeated=True)
+    assert [each.sequence for each in admission.batches] == [1]
+    assert admission.entries[STREAM].marks == found.marks
+
+
 def test_nothing_moves_where_all_is_replayed() -> None:
     """A sink then has nothing to commit."""
     admission = admit(

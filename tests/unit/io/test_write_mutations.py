@@ -1,0 +1,94 @@
+"""Batches go to their sinks; what they settle is marked behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.io import write_mutations
+from tillstream.io.sinks.base import Refuse
+from tillstream.io.sinks.letters import refused
+from tillstream.io.write_mutations import WriteMutations
+from tillstream.pipelines.records import DeadLetter, MutationBatch
+
+from .sinks.builders import batch, upsert
+
+CONFIG = ClientConfig.model_validate(
+    {
+        "client": "acme",
+        "source": {"kafka": {"bootstrap_servers": "b:9092"}},
+        "entities": {"things": {"topic": "t", "key": ["id"], "sinks": ["east", "west"]}},
+        "sinks": {name: {"type": "files", "path": name} for name in ("east", "west")},
+    }
+)
+MARK = DeadLetter("acme", "things", "transform", "", "", "t", 3, 7, attempt=5, status="replayed")
+
+
+class Sinks:
+    """Be all sinks, and note what they are given, in order."""
+
+    def __init__(self) -> None:
+        self.found: list[Any] = []
+        self.refuses = False
+        self._name = ""
+
+    def open(self, _: ClientConfig, name: str, *rest: Any) -> Sinks:
+        """Return the sink of a name."""
+        del rest
+        sink = Sinks()
+        sink.found, sink._name, sink.refuses = self.found, name, self.refuses
+        return sink
+
+    def write(self, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
+        """Note the batches; refuse their rows where asked to."""
+        self.found += [(self._name, each.sequence, len(each.records)) for each in batches]
+        if self.refuses:
+            refuse([refused(self._name, each, record, "no") for each in batches for record in each.records])
+
+    def write_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Note the letters."""
+        self.found += [(letter.step, letter.status, letter.attempt) for letter in letters]
+
+
+@pytest.fixture
+def sinks(monkeypatch: pytest.MonkeyPatch) -> Sinks:
+    """Return sinks that note what they are given."""
+    found = Sinks()
+    monkeypatch.setattr(write_mutations, "open_sink", found.open)
+    return found
+
+
+def written(*batches: MutationBatch) -> None:
+    """Write one bundle."""
+    stage = WriteMutations(CONFIG)
+    stage.setup()
+    stage.start_bundle()
+    for each in batches:
+        stage.process((b"", each.encode()))
+    stage.finish_bundle()
+
+
+def test_marks_are_written_after_the_rows(sinks: Sinks) -> None:
+    """A letter that is solved is never marked before its rows are there."""
+    made = msgspec.structs.replace(batch("id", upsert(1, offset=7)), sequence=4, settled=(MARK,))
+    written(made)
+    assert sinks.found == [("east", 4, 1), ("west", 4, 1), ("transform", "replayed", 5)]
+
+
+def test_one_sink_gets_the_rows_and_the_other_the_number(sinks: Sinks) -> None:
+    """The numbers of batches have no gap at any sink."""
+    written(msgspec.structs.replace(batch("id", upsert(1)), sequence=4, only_sinks=("west",)))
+    assert sinks.found == [("east", 4, 0), ("west", 4, 1)]
+
+
+def test_what_is_refused_again_is_a_letter_of_the_attempt(sinks: Sinks) -> None:
+    """It stands against the mark, whichever is written last; others are first attempts."""
+    sinks.refuses = True
+    made = msgspec.structs.replace(batch("id", upsert(1, offset=7), upsert(2, offset=8)), settled=(MARK,))
+    written(made)
+    letters = [each for each in sinks.found if each[0] == "write"]
+    assert letters == [("write", "open", 5), ("write", "open", 0)] * 2
