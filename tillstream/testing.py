@@ -10,6 +10,7 @@
 The functions here keep their names and arguments from release to release.
 """
 
+from tillstream.transforms.fixtures.checking import assert_fixture
 from tillstream.transforms.testing.envelopes import load_fixture, save_fixture
 from tillstream.transforms.testing.events import Table, created, deleted, snapshot, stream, updated
 from tillstream.transforms.testing.result import Result, assert_rows
@@ -23,6 +24,7 @@ __all__ = [
     "Result",
     "Schedule",
     "Table",
+    "assert_fixture",
     "assert_rows",
     "created",
     "deleted",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,13 +39,13 @@ def tool(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def test_its_tests_pass_in_seconds(package: Path) -> None:
     """The new package's own tests pass, within five seconds in all, Beam's import included."""
-    began_s = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = tool(package, "pytest", "-q", "-p", "no:cacheprovider")
-    elapsed_s = time.monotonic() - began_s
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "5 passed" in found.stdout
-    # Twice as long where other work shares the machine's processors: what is promised is processor time.
-    assert elapsed_s < 2 * TESTS_S_MAX, f"{elapsed_s:.1f} s"
+    # The processor's time: a person's machine does not run other tests beside these.
+    assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < TESTS_S_MAX
 
 
 def test_its_style_is_right(package: Path) -> None:
