@@ -21,6 +21,7 @@ from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.routing import MAIN, Launch, Outputs, Router, typed
 from tillstream.transforms.shard_state import ShardMemory, shared_memory, specs
+from tillstream.transforms.writers import keys_of
 
 __all__ = ["AGGREGATE_STAGE", "AggregateChanges"]
 
@@ -58,9 +59,9 @@ class AggregateChanges(beam.DoFn):
     def setup(self) -> None:
         """Compile the contracts, and make the aggregates."""
         config = self._config
-        keys = {name: tuple(entity.key) for name, entity in config.entities.items()}
-        self._packer = MutationPacker(contracts_of(config), keys, row_stages(config))
         flows = flows_of(config, registry_of(config))
+        keys = keys_of(config, flows, "aggregate")
+        self._packer = MutationPacker(contracts_of(config), keys, row_stages(config))
         self._kinds = {
             flow.target: AggregateKind(config, flow, self._packer, self._generation, bounded=self._bounded)
             for found in flows.values()

@@ -11,7 +11,6 @@ import msgspec
 
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms import exact_values
-from tillstream.transforms.aggregate_messages import Counted
 from tillstream.transforms.combining import Combine
 
 __all__ = ["Group", "GroupEntry", "digest_of", "signature_of"]
@@ -59,15 +58,23 @@ def digest_of(values: Any) -> bytes:
 class Group:
     """Be one group in one window, while a batch changes it.
 
+    Args:
+        name: of the aggregate, for messages.
+        combine: what is added up, in the order of the names.
+        signature: of that, from `signature_of`.
+        entry: what state keeps of the group; None where it is new.
+
     Attributes:
         count: how many contributions it has.
         written: digest of each of its rows that was written, by key.
         generation: of the launch that wrote them.
     """
 
-    def __init__(self, name: str, combine: Mapping[str, Combine], entry: GroupEntry | None) -> None:
-        self._combine = dict(sorted(combine.items()))
-        self._signature = signature_of(combine)
+    def __init__(
+        self, name: str, combine: Mapping[str, Combine], signature: int, entry: GroupEntry | None
+    ) -> None:
+        self._combine, self._signature = combine, signature
+        self._adds = [each.add for each in combine.values()]
         self.count = 0
         self.written: dict[Key, bytes] = {}
         self.generation: int | None = None
@@ -78,12 +85,12 @@ class Group:
         self.count, self.written, self.generation = kept.count, kept.written, kept.generation
         self._totals = exact_values.decode(kept.totals)
 
-    def add(self, counted: Counted, times: int) -> None:
-        """Add a contribution, or take it back."""
-        values = exact_values.decode(counted.values)
+    def add(self, values: Mapping[str, Any], times: int) -> None:
+        """Add the values of a contribution, or take them back."""
         self.count += times
-        for place, combine in enumerate(self._combine.values()):
-            self._totals[place] = combine.add(self._totals[place], values, times)
+        totals = self._totals
+        for place, add in enumerate(self._adds):
+            totals[place] = add(totals[place], values, times)
 
     def results(self) -> dict[str, Any]:
         """Return the totals as the author of `rows` sees them."""

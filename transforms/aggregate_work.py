@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -19,8 +20,8 @@ from tillstream.pipelines.records import (
 )
 from tillstream.transforms import exact_values
 from tillstream.transforms.aggregate import Aggregate
-from tillstream.transforms.aggregate_groups import Group, GroupEntry, digest_of
-from tillstream.transforms.aggregate_messages import Change, Counted, Differences, at_most
+from tillstream.transforms.aggregate_groups import Group, GroupEntry, digest_of, signature_of
+from tillstream.transforms.aggregate_messages import Change, Differences, at_most
 from tillstream.transforms.aggregate_router import name_of, windows_of
 from tillstream.transforms.flow_runner import naming
 from tillstream.transforms.flows import Flow
@@ -62,16 +63,21 @@ class AggregateKind:
         with naming(flow, "its constructor"):
             self.aggregate: Aggregate = flow.transform()
         self.guard = RecordGuard(config.limits, flow.info.name)
+        self.combine = dict(sorted(self.aggregate.combine.items()))
+        self.signature = signature_of(self.combine)
         self.windows = windows_of(flow.transform, bounded=bounded)
 
 
-class _Touched(NamedTuple):
+class _Touched:
     """Hold a group that a message changes, and the change that did so last."""
 
-    group: Group
-    values: tuple[Any, ...]
-    span: Span
-    change: Change
+    __slots__ = ("change", "group", "span", "values")
+
+    def __init__(self, group: Group, values: tuple[Any, ...], span: Span, change: Change) -> None:
+        self.group = group
+        self.values = values
+        self.span = span
+        self.change = change
 
 
 class AggregateWork:
@@ -119,11 +125,12 @@ class AggregateWork:
         late: Span | None = None
         for times, counted in change.differences:
             closed = None
+            values = exact_values.decode(counted.values)
             for span in windows.of(counted.time_us):
                 if windows.is_closed(span, clock_us):
                     closed = span
                 else:
-                    self._add(change, counted, times, span)
+                    self._add(change, counted.group, values, times, span)
             if closed is not None and times > 0:
                 self.late += 1
                 late = closed
@@ -166,18 +173,19 @@ class AggregateWork:
             if place[0] == self._kind.name and windows.is_closed(Span(*place[2:]), clock_us):
                 self._shard.delete(place)
 
-    def _add(self, change: Change, counted: Counted, times: int, span: Span) -> None:
-        place = (self._kind.name, counted.group, *span)
+    def _add(self, change: Change, group: bytes, values: Mapping[str, Any], times: int, span: Span) -> None:
+        kind = self._kind
+        place = (kind.name, group, *span)
         touched = self._touched.get(place)
         if touched is None:
-            group = Group(self._kind.name, self._kind.aggregate.combine, self._shard.get(place))
-            touched = _Touched(group, tuple(exact_values.decode(counted.group)), span, change)
-        group = touched.group
-        if times < 0 and group.count == 1 and not group.written:
+            found = Group(kind.name, kind.combine, kind.signature, self._shard.get(place))
+            told_by = tuple(exact_values.decode(group))
+            touched = self._touched[place] = _Touched(found, told_by, span, change)
+        if times < 0 and touched.group.count == 1 and not touched.group.written:
             # It comes and goes within one message; in another launch its rows may have been written between.
-            group.written = self._keys(touched)
-        group.add(counted, times)
-        self._touched[place] = touched._replace(change=change)
+            touched.group.written = self._keys(touched)
+        touched.group.add(values, times)
+        touched.change = change
 
     def _keys(self, touched: _Touched) -> dict[tuple[Any, ...], bytes]:
         try:
@@ -187,7 +195,7 @@ class AggregateWork:
 
     def _packed(self, touched: _Touched) -> list[Packed]:
         """Return the rows of a group, checked; raises what refuses them."""
-        group, values, span, change = touched
+        group, change = touched.group, touched.change
         if group.count <= 0:
             return []
         guard, message = self._kind.guard, self._message
@@ -196,7 +204,7 @@ class AggregateWork:
             raise guard.condemned[change.offset].error()
         guard.enter(change.offset)
         try:
-            made = self._kind.aggregate.rows(values, span.window(), group.results())
+            made = self._kind.aggregate.rows(touched.values, touched.span.window(), group.results())
             rows = [dict(row) for row in at_most(made, guard.mutations_max, "rows")]
         finally:
             guard.leave()

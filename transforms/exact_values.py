@@ -72,12 +72,12 @@ def _packed_datetime(value: dt.datetime) -> Any:
 
 
 def _packed_list(value: Any) -> Any:
-    return [_packed(each) for each in value]
+    return [each if type(each) in _PLAIN else _packed(each) for each in value]
 
 
 def _packed_dict(value: Mapping[Any, Any]) -> Any:
     if all(type(key) is str for key in value):
-        return {key: _packed(each) for key, each in value.items()}
+        return {key: each if type(each) in _PLAIN else _packed(each) for key, each in value.items()}
     return msgspec.msgpack.Ext(_DICT, _encode([[_packed(key), _packed(each)] for key, each in value.items()]))
 
 

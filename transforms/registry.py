@@ -22,7 +22,12 @@ from tillstream.transforms.api import TransformInfo, info_of
 __all__ = ["ENTRY_POINTS", "Registry", "find_transforms"]
 
 ENTRY_POINTS = "tillstream.transforms"
-_BUNDLED = ("tillstream.transforms.clients.globex",)
+_BUNDLED = (
+    "tillstream.transforms.clients.acme",
+    "tillstream.transforms.clients.acme_figures",
+    "tillstream.transforms.clients.acme_stock",
+    "tillstream.transforms.clients.globex",
+)
 
 
 class Registry:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from tillstream.runners.demo import schema
+from tillstream.runners.demo import schema, views
 from tillstream.runners.demo.compare import Comparison, TablePair, compare
 from tillstream.runners.demo.display import Display
 from tillstream.runners.demo.lag import Lag
@@ -130,6 +130,7 @@ class _Demo:
             with _running(simulator, pace) as traffic:
                 watch.follow(traffic)
             comparison = Comparison()
+            views.create(source)
             for trusts_lag in (False, True):  # rows that differ may be late, not lost
                 watch.drain(trusts_lag=trusts_lag)
                 comparison = compare(source, warehouse, _pairs(self._site.schema))
@@ -173,8 +174,8 @@ def _running(simulator: Simulator, pace: Pace) -> Iterator[Future[Committed]]:
 
 
 def _pairs(warehouse_schema: str) -> list[TablePair]:
-    """Return what `acme` promises: each row as it is in the source."""
-    return [
+    """Return what `acme` promises: each row as it is in the source, and what is made of them."""
+    tables = [
         TablePair(
             source=(schema.SCHEMA, table.name),
             warehouse=(warehouse_schema, table.name),
@@ -184,3 +185,4 @@ def _pairs(warehouse_schema: str) -> list[TablePair]:
         )
         for table in schema.TABLES
     ]
+    return [*tables, *views.pairs(warehouse_schema)]

@@ -49,7 +49,7 @@ def test_it_loads(path: Path) -> None:
 def test_acme_is_the_demo() -> None:
     """Entities, keys, columns, types and nulls of acme are those of the demo's tables."""
     entities = load(FOLDER / "clients" / "acme.yaml", {}).entities
-    assert list(entities) == [table.name for table in TABLES]
+    assert [name for name, entity in entities.items() if entity.topic] == [table.name for table in TABLES]
     for table in TABLES:
         entity = entities[table.name]
         assert entity.topic == f"acme.{SCHEMA}.{table.name}"

@@ -10,7 +10,7 @@ import pytest
 
 from tillstream.pipelines.errors import RecordError, TransformError
 from tillstream.transforms.aggregate import Contribution, Count, Max, Sum
-from tillstream.transforms.aggregate_groups import Group
+from tillstream.transforms.aggregate_groups import Group, signature_of
 from tillstream.transforms.aggregate_messages import (
     Change,
     Difference,
@@ -53,7 +53,7 @@ def test_messages_of_the_first_release_are_read() -> None:
 
 def test_groups_of_the_first_release_are_read() -> None:
     """Totals, and what was written of them, go on over an upgrade."""
-    group = Group("acme.x/y", COMBINE, (0, GROUP))
+    group = Group("acme.x/y", COMBINE, signature_of(COMBINE), (0, GROUP))
     assert group.results() == {"most": Decimal("2.50"), "orders": 1}
     assert (group.count, group.written, group.generation) == (1, {("a", 1): b"12345678"}, 9)
     assert group.encode() == GROUP
@@ -69,13 +69,14 @@ def test_groups_of_the_first_release_are_read() -> None:
 def test_other_groups_are_refused(data: bytes, error: type[Exception], said: str) -> None:
     """Damaged state and that of another version stop the job, by the aggregate's name."""
     with pytest.raises(error, match=f"acme.x/y.*{said}"):
-        Group("acme.x/y", COMBINE, (0, data))
+        Group("acme.x/y", COMBINE, signature_of(COMBINE), (0, data))
 
 
 def test_state_of_other_totals_is_refused() -> None:
     """An aggregate that adds up something else cannot go on with the old totals: they would be wrong."""
+    more = {**COMBINE, "revenue": Sum("total")}
     with pytest.raises(TransformError, match="give the transform a new name, or start the job anew"):
-        Group("acme.x/y", {**COMBINE, "revenue": Sum("total")}, (0, GROUP))
+        Group("acme.x/y", more, signature_of(more), (0, GROUP))
 
 
 def test_equal_groups_are_one() -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 
-from apache_beam.transforms.window import FixedWindows, GlobalWindows, SlidingWindows
+from apache_beam.transforms.window import (
+    FixedWindows,
+    GlobalWindows,
+    IntervalWindow,
+    SlidingWindows,
+    WindowFn,
+)
+from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +34,36 @@ def test_windows_are_beams() -> None:
         Span(60 * SECOND, 120 * SECOND),
     ]
     assert Windows(FixedWindows(60), None).of(-1) == (Span(-60 * SECOND, 0),)
+
+
+@given(
+    st.integers(-(10**15), 10**16),
+    st.sampled_from(
+        [
+            FixedWindows(3600),
+            FixedWindows(86_400, 7200),
+            FixedWindows(0.25),
+            SlidingWindows(3600, 300),
+            SlidingWindows(60, 7, 3),
+            SlidingWindows(60, 90),
+        ]
+    ),
+)
+def test_the_short_way_is_beams_way(time_us: int, fn: WindowFn) -> None:
+    """What is computed without Beam's objects is what Beam assigns."""
+    found = fn.assign(WindowFn.AssignContext(Timestamp(micros=time_us)))
+    assert list(Windows(fn, None).of(time_us)) == [(each.start.micros, each.end.micros) for each in found]
+
+
+def test_other_windows_are_asked() -> None:
+    """A subclass may assign as it likes."""
+
+    class Shifted(FixedWindows):
+        def assign(self, context: WindowFn.AssignContext) -> list[IntervalWindow]:
+            (window,) = super().assign(context)
+            return [IntervalWindow(window.start + 5, window.end + 5)]
+
+    assert Windows(Shifted(60), None).of(1) == (Span(5 * SECOND, 65 * SECOND),)
 
 
 def test_without_windows_all_time_is_one() -> None:
