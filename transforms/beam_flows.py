@@ -32,6 +32,7 @@ from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.routing import MAIN, Launch, Message, Outputs, Router, typed
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
+from tillstream.transforms.writers import keys_of
 
 __all__ = ["BEAM_STAGE", "BeamFlow"]
 
@@ -75,7 +76,8 @@ class _Pack(beam.DoFn):
 
     def setup(self) -> None:
         """Compile the contracts."""
-        keys = {name: tuple(entity.key) for name, entity in self._config.entities.items()}
+        flows = flows_of(self._config, registry_of(self._config))
+        keys = keys_of(self._config, flows, "beam", self._flow.target)
         self._packer = MutationPacker(contracts_of(self._config), keys, row_stages(self._config))
         name = f"{self._config.client}/beam/{self._flow.target}"
         self._memory: ShardMemory[StateEntry] = shared_memory(name, None, StateEntry)

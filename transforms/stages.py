@@ -10,6 +10,7 @@ from tillstream.transforms.beam_flows import BEAM_STAGE
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.lookups import LOOKUP_STAGE
 from tillstream.transforms.routing import Launch, Outputs, Router, Stage
+from tillstream.transforms.writers import keys_of
 
 __all__ = ["later_stages", "routers_of", "tags_of"]
 
@@ -41,7 +42,11 @@ def later_stages(
         flows: its flows.
         transformed: outputs of TransformChanges, among them those of `tags_of`.
         launch: what is known of this one.
+
+    Raises:
+        TransformError: if two stages would write one entity.
     """
+    keys_of(config, flows, "copy")
     for stage, taken in _taken(flows):
         yield from stage.add(config, taken, transformed, launch)
 

@@ -35,6 +35,7 @@ from tillstream.transforms.replaying import GivenBack, Replayer, held_letter
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
+from tillstream.transforms.writers import keys_of
 
 __all__ = ["TransformChanges"]
 
@@ -76,9 +77,8 @@ class TransformChanges(beam.DoFn):
         """Compile the contracts and set up the client's DoFns."""
         config = self._config
         self._contracts = contracts_of(config)
-        keys = {name: tuple(entity.key) for name, entity in config.entities.items()}
-        self._packer = MutationPacker(self._contracts, keys, row_stages(config))
         flows = flows_of(config, registry_of(config))
+        self._packer = MutationPacker(self._contracts, keys_of(config, flows, "copy"), row_stages(config))
         self._flows = flows
         launch = Launch(self._generation, self._bounded)
         self._routers = routers_of(config, flows, launch)
@@ -128,8 +128,9 @@ class TransformChanges(beam.DoFn):
         batch = ChangeBatch.decode(frame)
         shard = self._memory.open(shard_key, head, log)
         state = None if self._states is None else self._states.open(shard_key, client_head, client_log)
-        holds = self._holds.open(shard_key, shard.counters, held_head, held_log)
-        if batch.replay is None:
+        is_replay = batch.replay is not None
+        holds = self._holds.open(shard_key, shard.counters, held_head, held_log, replays=is_replay)
+        if not is_replay:
             made = self._take(batch, frame, shard, state, holds)
         else:
             made = self._replayer.give_back(batch, shard, holds, partial(self._again.apply, state=state))
@@ -168,11 +169,13 @@ class TransformChanges(beam.DoFn):
         holds: Holds | None,
     ) -> GivenBack:
         """Apply all flows to a batch as it was read."""
+        read = batch
         if self._deduplicator is not None:
             batch = self._without_repeated(batch, shard, self._deduplicator)
         flows, made = self._flows[batch.entity], GivenBack()
+        again = partial(self._again.apply, state=state)
         if holds is not None:
-            self._replayer.let_go(flows, holds, partial(self._again.apply, state=state), made)
+            self._replayer.let_go(flows, holds, again, made)
         for flow in flows:
             sieve = None
             if holds is not None and flow.target in holds.limits:
@@ -188,6 +191,8 @@ class TransformChanges(beam.DoFn):
         mutations, refused = self._packer.flush(batch)
         made.mutations += mutations
         made.letters += refused
+        if holds is not None and read.records:
+            self._replayer.give_back_due(read, shard, holds, again, made)
         return made
 
     def _apply(
