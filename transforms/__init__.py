@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tillstream.transforms.api import KeyedState, Lookup, transform
     from tillstream.transforms.contract_models import field
     from tillstream.transforms.keyed_state import StateCell
+    from tillstream.transforms.schema_models import model_from_avro, model_from_json_schema
 
 __all__ = [
     "Aggregate",
@@ -42,6 +43,8 @@ __all__ = [
     "TopN",
     "Window",
     "field",
+    "model_from_avro",
+    "model_from_json_schema",
     "transform",
 ]
 
@@ -52,6 +55,7 @@ _HOMES = {
     **dict.fromkeys(("KeyedState", "Lookup", "transform"), "tillstream.transforms.api"),
     "StateCell": "tillstream.transforms.keyed_state",
     "field": "tillstream.transforms.contract_models",
+    **dict.fromkeys(("model_from_avro", "model_from_json_schema"), "tillstream.transforms.schema_models"),
 }
 
 

@@ -157,6 +157,7 @@ class CompiledContract:
         columns: the contract's columns, in order.
         key: names of the key's columns, in order.
         strict: whether rows may have no other columns; by default those are left out.
+        ignored: names of columns that are left out nevertheless, and their types: Any or None.
 
     Attributes:
         columns: names of the columns, in order.
@@ -167,7 +168,13 @@ class CompiledContract:
     """
 
     def __init__(
-        self, entity: str, columns: Sequence[Column], key: Sequence[str], *, strict: bool = False
+        self,
+        entity: str,
+        columns: Sequence[Column],
+        key: Sequence[str],
+        *,
+        strict: bool = False,
+        ignored: Mapping[str, Any] | None = None,
     ) -> None:
         self.entity = entity
         self.columns = self.shape = tuple(column.name for column in columns)
@@ -175,7 +182,7 @@ class CompiledContract:
         self.key_columns = tuple(key)
         by_name = {column.name: column for column in columns}
         self._all = tuple(columns)
-        self._row = _compile(columns, strict=strict)
+        self._row = _compile(columns, strict=strict, ignored=ignored)
         self._loose: tuple[_Compiled, Callable[[bytes], Any]] | None = None
         self._key = _compile([by_name[name] for name in key])
         self._decode_json = msgspec.json.Decoder(self._row.struct).decode
@@ -211,7 +218,7 @@ class CompiledContract:
 
     def _typed(self, row: bytes, compiled: _Compiled, decode: Callable[[bytes], Any]) -> dict[str, Any]:
         try:
-            values = list(msgspec.structs.astuple(decode(row)))
+            values = list(compiled.values(decode(row)))
         except msgspec.ValidationError as error:
             raise RecordError("contract", explained(error, self._all)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -269,9 +276,14 @@ class _Compiled:
         self.to_python = tuple(to_python)
         self._names = tuple(names)
         self._to_wire = tuple(to_wire)
+        self._ignores = len(struct.__struct_fields__) > len(self._names)
+
+    def values(self, row: msgspec.Struct) -> Values:
+        found = msgspec.structs.astuple(row)
+        return found[: len(self._names)] if self._ignores else found
 
     def wire(self, row: msgspec.Struct) -> Values:
-        values = msgspec.structs.astuple(row)
+        values = self.values(row)
         if not self._to_wire:
             return values
         changed = list(values)
@@ -308,13 +320,17 @@ def _field(name: str, column: Column) -> tuple[Any, ...]:
     return (name, kind, None) if column.nullable else (name, kind)
 
 
-def _compile(columns: Sequence[Column], *, strict: bool = False) -> _Compiled:
+def _compile(
+    columns: Sequence[Column], *, strict: bool = False, ignored: Mapping[str, Any] | None = None
+) -> _Compiled:
     # Databases name columns as they like, Python's fields must be identifiers.
     names = {f"f{place}": column.name for place, column in enumerate(columns)}
     fields: list[Any] = [_field(*each) for each in zip(names, columns, strict=True)]
+    others = {f"g{place}": name for place, name in enumerate(ignored or ())}
+    fields += [(field, (ignored or {})[name], None) for field, name in others.items()]
     # Required fields may follow optional ones only by keyword, which keeps the contract's order.
     struct = msgspec.defstruct(
-        "Row", fields, rename=names, kw_only=True, gc=False, forbid_unknown_fields=strict
+        "Row", fields, rename={**names, **others}, kw_only=True, gc=False, forbid_unknown_fields=strict
     )
     return _Compiled(
         struct,

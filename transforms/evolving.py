@@ -61,6 +61,8 @@ class EvolvingContract(CompiledContract):
         self._given = {column.name: column for column in columns}
         unnamed = [value for name, value in policy.by_column.items() if name not in self._given]
         self._strict = any(value != "discard_value" for value in (policy.columns, *unnamed))
+        # Columns that are left out: of any value, or of null as long as that is all they are.
+        self._ignored: dict[str, Any] = {}
         self._fitting: dict[str, CompiledContract] = {}
         self._grow({})
 
@@ -113,7 +115,7 @@ class EvolvingContract(CompiledContract):
     def _settle_columns(self, row: dict[str, Any]) -> bool:
         """Do with columns that the contract lacks as the policy says; tell whether there are any."""
         names = [name for name in row if name not in self._given]
-        grown = dict(self._grown)
+        grown, ignored = dict(self._grown), dict(self._ignored)
         for name in names:
             policy = self._policy.by_column.get(name, self._policy.columns)
             if policy == "evolve" and row[name] is not None:
@@ -122,12 +124,16 @@ class EvolvingContract(CompiledContract):
                 known = grown.get(name)
                 kind = kind if known is None else join(_plain(known.kind), kind)
                 grown[name] = Column(name, ANY_JSON if kind == "json" else kind, nullable=True)
+                ignored.pop(name, None)
             elif policy in ("evolve", "discard_value"):
                 # Null tells no type, and a column that is not there is null.
                 del row[name]
+                if name not in grown and len(ignored) < _EVOLVED_COLUMNS_MAX and re.fullmatch(COLUMN, name):
+                    ignored[name] = None if policy == "evolve" else Any
             else:
                 self._refuse(policy, "columns", name, f"found column {name!r}, which the contract lacks")
-        if grown != self._grown:
+        if grown != self._grown or ignored != self._ignored:
+            self._ignored = ignored
             self._grow(grown)
         return bool(names)
 
@@ -186,7 +192,9 @@ class EvolvingContract(CompiledContract):
         self._grown = grown
         columns = [grown.get(name, column) for name, column in self._given.items()]
         columns += [column for name, column in grown.items() if name not in self._given]
-        self._now = CompiledContract(self.entity, columns, self.key_columns, strict=self._strict)
+        self._now = CompiledContract(
+            self.entity, columns, self.key_columns, strict=self._strict, ignored=self._ignored
+        )
         self.shape = self._now.columns
         self.evolved = tuple((name, _plain(text_of(column))) for name, column in grown.items())
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import ChangeCollector
+from tillstream.pipelines.errors import SchemaFrozenError
 from tillstream.pipelines.records import ChangeBatch
 
 CONFIG = ClientConfig.model_validate(
@@ -42,3 +45,12 @@ def test_decimal_keys_are_spelt_as_their_contract_says() -> None:
         (("1.50",), 1),
         (("1.50",), 2),
     ]
+
+
+def test_a_topic_that_nobody_knows_stops_a_job_whose_tables_are_frozen() -> None:
+    """The error names the topic and what to do."""
+    frozen = {**CONFIG.model_dump(by_alias=True), "schema_evolution": {"tables": "freeze"}}
+    collector = ChangeCollector(ClientConfig.model_validate(frozen))
+    line = _line("1").replace(b'"rates"', b'"others"')
+    with pytest.raises(SchemaFrozenError, match=r"acme\.public\.others.*tables is freeze: add an entity"):
+        collector.add_line("rates.jsonl", 0, line)

@@ -84,6 +84,17 @@ def test_learnt_columns_are_fast() -> None:
     assert found.decode_many([*rows, b'{"id":1,"name":"a","newer":1}']) is None
 
 
+def test_columns_that_are_left_out_are_learnt_too() -> None:
+    """Those whose every value is null, and those that the policy leaves out: rows pass in one go."""
+    found = contract(columns="evolve", by_column={"noise": "discard_value"})
+    row = json.dumps({**ROW, "empty": None, "noise": [1]}).encode()
+    assert found.decode_many([row]) is None
+    assert found.decode(row) == (1, 2, "1.50", "a")
+    assert found.decode_many([row, row]) == [(1, 2, "1.50", "a")] * 2
+    assert found.typed(row)["name"] == "a"
+    assert decoded(found, empty=1) == {**ROW, "empty": 1}
+
+
 @pytest.mark.parametrize(
     ("changes", "evolved", "wire"),
     [
