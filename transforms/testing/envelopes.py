@@ -16,7 +16,6 @@ from tillstream.transforms.testing.events import place
 
 __all__ = [
     "FIXTURE_VERSION",
-    "SHARDS",
     "envelope",
     "fixture_lines",
     "load_fixture",
@@ -25,8 +24,6 @@ __all__ = [
 ]
 
 FIXTURE_VERSION = 1
-# As many as any schedule asks for; fewer are a fold of these.
-SHARDS = 16
 _HEADER = "tillstream_fixture"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -58,7 +55,7 @@ def envelope(event: ChangeEvent, topic: str) -> bytes:
 
 
 def record_of(event: ChangeEvent, topic: str, codec: DebeziumJsonCodec) -> tuple[int, ChangeRecord]:
-    """Return the shard out of `SHARDS` and the record of an event, by the codec that reads topics.
+    """Return the shard and the record of an event, by the codec that reads topics.
 
     Raises:
         UserError: if the codec refuses it.
@@ -112,7 +109,7 @@ def load_fixture(path: str | Path) -> list[ChangeEvent]:
     except RecordError as error:
         raise UserError(f"fixture {path}: {error.detail}") from error
     entities = _entities(path, lines[0] if lines else b"")
-    codecs = {name: DebeziumJsonCodec(name, key, SHARDS) for name, (_, key) in entities.items()}
+    codecs = {name: DebeziumJsonCodec(name, key, 1) for name, (_, key) in entities.items()}
     events = []
     for number, line in enumerate(lines[1:], 2):
         found = _object(path, number, line)

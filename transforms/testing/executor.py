@@ -12,13 +12,14 @@ import msgspec
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
+from tillstream.configs import ClientConfig
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
 from tillstream.pipelines.errors import UserError
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord
 from tillstream.pipelines.sharding import shard_key
 from tillstream.transforms.flows import using
 from tillstream.transforms.testing.cells import Cells
-from tillstream.transforms.testing.envelopes import SHARDS, record_of
+from tillstream.transforms.testing.envelopes import record_of
 from tillstream.transforms.testing.events import place
 from tillstream.transforms.testing.plan import LETTERS, MUTATIONS, Plan
 from tillstream.transforms.testing.schedules import Schedule
@@ -27,7 +28,6 @@ from tillstream.transforms.testing.subjects import Subject
 __all__ = ["PARTITIONS", "Delivery", "Executor", "Outcome", "deliveries"]
 
 PARTITIONS = 4
-_MAX_PARALLELISM = 128
 _encode_key = msgspec.msgpack.Encoder().encode
 
 
@@ -40,7 +40,7 @@ class Delivery:
         entity: its entity.
         topic: that it is read from.
         partition: of that topic.
-        shard: out of `SHARDS`.
+        shard: of the client's.
         record: its part of a batch.
     """
 
@@ -82,7 +82,8 @@ def deliveries(
             raise UserError(f"event of {entity!r}: expected an entity that is read: {', '.join(topics)}")
         if entity not in codecs:
             described = subject.config.entities[entity]
-            codecs[entity] = DebeziumJsonCodec(entity, tuple(described.key), SHARDS, described.columns())
+            shards, columns = subject.config.flink.shards, described.columns()
+            codecs[entity] = DebeziumJsonCodec(entity, tuple(described.key), shards, columns)
         shard, record = record_of(event, topics[entity], codecs[entity])
         # A key keeps to its partition; which one rests on nothing but the key.
         partition = event.partition or crc32(_encode_key(record.key)) % partitions
@@ -108,7 +109,7 @@ class Executor:
     def run(self, delivered: Sequence[Delivery], schedule: Schedule) -> Outcome:
         """Return what comes out; `schedule` counts in `delivered`."""
         with using(self._subject.registry):
-            return _Run(self._subject.config.client, self._plan, self._keys, delivered, schedule).run()
+            return _Run(self._subject.config, self._plan, self._keys, delivered, schedule).run()
 
 
 @dataclass
@@ -123,20 +124,20 @@ class _Run:
 
     def __init__(
         self,
-        client: str,
+        config: ClientConfig,
         plan: Plan,
         keys: Mapping[str, tuple[str, ...]],
         delivered: Sequence[Delivery],
         schedule: Schedule,
     ) -> None:
-        self._client = client
+        self._client = config.client
         self._nodes = plan.nodes
         self._keys = keys
         order = range(len(delivered)) if schedule.order is None else schedule.order
         self._sequence = [delivered[i] for i in order]
         self._schedule = schedule
-        self._shards = schedule.shards
-        self._shard_keys = [shard_key(i, SHARDS, _MAX_PARALLELISM) for i in range(SHARDS)]
+        flink = config.flink
+        self._shard_keys = [shard_key(i, flink.shards, flink.max_parallelism) for i in range(flink.shards)]
         self._outcome = Outcome()
         self._cells: dict[tuple[int, bytes], Cells] = {}
         self._instances: dict[tuple[int, int], beam.DoFn] = {}
@@ -181,15 +182,13 @@ class _Run:
         return self._outcome
 
     def _deliver(self, deliveries: Sequence[Delivery]) -> None:
-        """Pack one bundle as the reader does, a batch for each entity, partition and shard, and run it."""
+        """Pack one bundle into batches of one entity, partition and shard, as the reader does, and run it."""
         found: dict[tuple[str, int, int], list[Delivery]] = {}
         batches: list[list[Delivery]] = []
         last = None
         for each in deliveries:
-            shard = each.shard % self._shards
-            group = (each.entity, each.partition, shard)
-            if self._shards == 1 and group != last:
-                # One after the other, as they came: what a single poll of a single partition would give.
+            group = (each.entity, each.partition, each.shard)
+            if group != last and not self._schedule.grouped:
                 found.pop(group, None)
             if group not in found:
                 found[group] = []
@@ -199,18 +198,17 @@ class _Run:
         elements = []
         for batch in batches:
             first = batch[0]
-            shard = first.shard % self._shards
             records = tuple([each.record for each in batch])
             frame = ChangeBatch(
                 self._client,
                 first.entity,
-                shard,
+                first.shard,
                 first.topic,
                 first.partition,
                 self._keys[first.entity],
                 records,
             ).encode()
-            elements.append((self._shard_keys[shard], frame))
+            elements.append((self._shard_keys[first.shard], frame))
         self._bundle(0, elements)
 
     def _drain(self, *, backwards: bool = False) -> None:

@@ -147,9 +147,8 @@ def _simpler(schedule: Schedule, fails: _Budget) -> Schedule:
 
 
 def _simpler_ones(schedule: Schedule) -> Iterator[Schedule]:
-    for shards in (1, 2, 4):
-        if shards < schedule.shards:
-            yield replace(schedule, shards=shards, instances=min(shards, schedule.instances))
+    if schedule.grouped:
+        yield replace(schedule, grouped=False)
     if schedule.instances > 1:
         yield replace(schedule, instances=1)
     for place, crash in enumerate(schedule.crashes):

@@ -49,7 +49,7 @@ class World:
         self._clock = _Clock(self)
         modules = _modules(classes)
         self._globals = [replaced for module in modules for replaced in self._replaced(vars(module))]
-        self._codes = [
+        self._codes: list[tuple[types.FunctionType, types.CodeType, types.CodeType]] = [
             (function, function.__code__, code)
             for function in _functions(classes, modules)
             if (code := _without_set_displays(function)) is not None
@@ -76,18 +76,18 @@ class World:
             function.__code__ = changed
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Put back what was there."""
-        for function, code, _ in self._codes:
-            function.__code__ = code
+        for function, original, _ in self._codes:
+            function.__code__ = original
             function.__globals__.pop(_SET, None)
-        for owner, name, original, _ in self._attributes:
-            setattr(owner, name, original)
-        for scope, name, value in reversed(self._undo):
-            if value is self:
+        for owner, name, own, _ in self._attributes:
+            setattr(owner, name, own)
+        for scope, name, known in reversed(self._undo):
+            if known is self:
                 del scope[name]
             else:
-                scope[name] = value
+                scope[name] = known
 
     def _wrapped(self, value: Any) -> Any:
         return (self._set if type(value) is set else self._frozenset)(value)

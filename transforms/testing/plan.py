@@ -23,6 +23,8 @@ __all__ = ["LETTERS", "MUTATIONS", "Node", "Plan"]
 
 # Where what no further stage takes comes out.
 MUTATIONS, LETTERS = -1, -2
+# As a job that writes exactly once has it.
+_GENERATION = 1
 _KEYED = beam.typehints.Tuple[bytes, bytes]
 
 
@@ -68,7 +70,7 @@ class Plan:
             pipeline = beam.Pipeline(runner="DirectRunner")
             changes = pipeline | "Changes" >> beam.Impulse()
             changes.element_type = _KEYED
-            batches, letters = add_transforms(changes, subject.config, Launch(None, bounded=False))
+            batches, letters = add_transforms(changes, subject.config, Launch(_GENERATION, bounded=False))
             found = _Leaves()
             pipeline.visit(found)
             self._link(found.leaves, batches, letters)

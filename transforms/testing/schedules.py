@@ -10,8 +10,6 @@ from random import Random
 
 __all__ = ["Crash", "Schedule", "draw"]
 
-_SHARDS = (1, 1, 2, 4, 16)
-
 
 @dataclass(frozen=True)
 class Crash:
@@ -38,7 +36,8 @@ class Schedule:
         restarts: after how many deliveries instances are torn down and made anew, with nothing lost.
         crashes: what is lost and delivered again.
         holds: after how many deliveries messages between stages are held back for another bundle.
-        shards: parts of the key space, a divisor of 16; a shard's changes come to a stage as one batch.
+        grouped: whether a bundle's events come as one batch for each shard, as a poll gives them, rather than
+            in their own order.
         instances: of each stage; shards are spread over them.
     """
 
@@ -47,7 +46,7 @@ class Schedule:
     restarts: tuple[int, ...] = ()
     crashes: tuple[Crash, ...] = ()
     holds: tuple[int, ...] = ()
-    shards: int = 1
+    grouped: bool = False
     instances: int = 1
 
 
@@ -66,7 +65,6 @@ def draw(
     rng = Random(seed)  # noqa: S311  (a test's, not a secret)
     order = _with_repeats(rng, _reordered(rng, groups, times_us, late_s_max), groups)
     count = len(order)
-    shards = _pick(rng, _SHARDS)
     crashes = []
     for _ in range(_pick(rng, (0, 1, 1, 2, 3))):
         after = 1 + _below(rng, count)
@@ -78,8 +76,8 @@ def draw(
         tuple(sorted({1 + _below(rng, count) for _ in range(_pick(rng, (0, 0, 1, 2)))})),
         tuple(crashes),
         _cuts(rng, count, 4) if rng.random() < 0.5 else (),  # noqa: PLR2004  (a half)
-        shards,
-        min(shards, _pick(rng, (1, 2, 3))),
+        rng.random() < 0.5,  # noqa: PLR2004  (a half)
+        _pick(rng, (1, 1, 2, 3)),
     )
 
 

@@ -86,7 +86,7 @@ def simulate(
 
     A seed chooses where bundles end, which events come twice (before a newer one of their key does), the
     order of events of different keys (and with it how late they are), where the job crashes and goes on from
-    a checkpoint, where instances are made anew, how many shards and instances there are, and which messages
+    a checkpoint, where instances are made anew, how many instances there are, and which messages
     between stages come late. Seed 0 delivers all as the clean run does. In all of them the clock is another
     than in the clean run, and sets and hashes have another order. The same seed gives the same schedule
     everywhere. The stages are those of the pipeline, run in this process.
@@ -250,8 +250,8 @@ def _reason(schedule: Schedule) -> str:
         reasons.append("bundles ended elsewhere: only process() may make rows, out of its event and state")
     if schedule.holds:
         reasons.append("messages between stages came later")
-    if schedule.shards > 1:
-        reasons.append("keys were worked on in other shards")
+    if schedule.grouped:
+        reasons.append("events came in batches by their shard, as a poll gives them")
     return "; ".join(reasons) or (
         "the same events, delivered alike, gave something else: it rests on the clock, on chance, on the "
         "order of a set, or on what a class attribute or a module kept from before"

@@ -22,6 +22,8 @@ from tillstream.transforms.testing.events import Columns
 
 __all__ = ["Subject", "Tested", "subject_of"]
 
+# Enough to have keys that share one and keys that do not.
+_SHARDS = 4
 # A class, the name of a registered one, or a client's config or its path.
 Tested: TypeAlias = "type[Any] | str | Path | ClientConfig"
 
@@ -119,6 +121,7 @@ def _config(client: str, entities: Mapping[str, Any], *, dedup: bool) -> ClientC
             "entities": entities,
             "sinks": {"out": {"type": "files", "path": "out"}},
             "dedup": {"by": "position" if dedup else "none"},
+            "flink": {"shards": _SHARDS},
         }
     )
 
