@@ -196,7 +196,7 @@ def _check_dead_letters(config: Mapping[str, Any]) -> Iterator[Problem]:
                 f"found hold_key with dead letters in a {kind} sink, expected dead_letters.sink to name one "
                 f"of type {' or '.join(LETTER_STORES)}: no other's letters can be replayed",
             )
-        if "files" in read and "kafka" not in read:
+        if read.get("files") is not None and read.get("kafka") is None:
             yield Problem(
                 path,
                 "found hold_key with a files source, expected skip: its run ends before anybody can help",

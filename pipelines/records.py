@@ -273,8 +273,8 @@ class MutationBatch(Framed, frozen=True, array_like=True):
         settled: dead letters that are solved when the rows are delivered.
         derived: whether its records come in another order than that of their offsets, because later changes
             of other rows had them made, or made again; how far a topic was delivered is not to be told by it.
-        evolved: names and types, as a config spells them, of those columns that the entity's contract lacks, or
-            that are wider in these records than in it.
+        evolved: names and types, as a config spells them, of those columns that the entity's contract
+            lacks, or that are wider in these records than in it.
     """
 
     client: str

@@ -97,6 +97,18 @@ class Deduplicator:
         shard.update(delta, newest_us)
         return result
 
+    def has_read(self, batch: ChangeBatch, shard: Shard[Entry]) -> bool:
+        """Tell whether the shard has read as far as the one change of a batch in its partition.
+
+        What lies behind the horizon counts as read: of it nothing is known any more.
+        """
+        (record,) = batch.records
+        known = shard.index.get(("", batch.topic, batch.partition))
+        if known is not None:
+            return int(known[1][0]) >= record.offset
+        floor_us = shard.floor_us
+        return floor_us is not None and record.source_time_us < floor_us
+
     def readmit(self, batch: ChangeBatch, shard: Shard[Entry]) -> ChangeRecord | None:
         """Return the one change of a batch that is given back; None where a newer one of its row is known.
 

@@ -16,11 +16,12 @@ from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_me
 
 __all__ = ["HoldBook", "Holds", "Sieve"]
 
-# Counters of the shard's first state: of all held keys, and with its name those of each entity. The numbers
-# of batches lie beside them, under names of entities, which hold no colon.
+# Counters of the shard's first state: of all held keys, with its name those of each entity, and of replays
+# that are too early. The numbers of batches lie beside them, under names of entities, which hold no colon.
 _HELD = "held:"
+_PARKED = "parked:"
 _VERSION_BYTE = bytes((1,))
-_MARK, _EVENT = "k", "e"
+_MARK, _EVENT, _REPLAY = "k", "e", "r"
 
 
 class _Mark(msgspec.Struct, array_like=True):
@@ -132,6 +133,30 @@ class Holds:
             self._state.delete(event)
         return batches
 
+    def park(self, batch: ChangeBatch) -> None:
+        """Keep a replay until its change has been read for the first time."""
+        (record,), replay = batch.records, batch.replay
+        assert replay is not None  # what this is for
+        place = (_REPLAY, batch.topic, batch.partition, record.offset, replay.letter, replay.attempt)
+        if place not in self._state.index:
+            self._counters[_PARKED] = self._counters.get(_PARKED, 0) + 1
+            self._state.put(place, (record.source_time_us, batch.encode()))
+
+    def due(self, topic: str, partition: int, offset: int) -> list[ChangeBatch]:
+        """Take out the replays of changes up to an offset, in the order in which they were asked for."""
+        if not self._counters.get(_PARKED):
+            return []
+        places = sorted(
+            (place[5], place[3], place)
+            for place in self._state.index
+            if place[0] == _REPLAY and place[1:3] == (topic, partition) and place[3] <= offset
+        )
+        frames = [self._state.index[place][1] for _, _, place in places]
+        for _, _, place in places:
+            self._state.delete(place)
+        self._counters[_PARKED] -= len(places)
+        return [ChangeBatch.decode(frame) for frame in frames]
+
     def keys(self, entity: str) -> list[tuple[Any, ...]]:
         """Return an entity's held keys."""
         if not self.any_of(entity):
@@ -223,7 +248,9 @@ class HoldBook:
         }
         self._memory: ShardMemory[StateEntry] = shared_memory(f"{config.client}/held", None, StateEntry)
 
-    def open(self, shard_key: bytes, counters: dict[str, int], cell: Any, bag: Any) -> Holds | None:
+    def open(
+        self, shard_key: bytes, counters: dict[str, int], cell: Any, bag: Any, *, replays: bool = False
+    ) -> Holds | None:
         """Return a shard's held keys; None where no entity holds any, and none did before.
 
         Args:
@@ -231,7 +258,8 @@ class HoldBook:
             counters: of the shard's first state.
             cell: Beam's value cell of the state of held keys.
             bag: its bag.
+            replays: whether a replay is at hand, which may have to be parked.
         """
-        if not self._limits and not counters.get(_HELD):
+        if not replays and not self._limits and not counters.get(_HELD) and not counters.get(_PARKED):
             return None
         return Holds(self._limits, counters, lambda: self._memory.open(shard_key, cell, bag))

@@ -54,6 +54,9 @@ class Replayer:
     """Decide what becomes of a replay, by what the shard knows.
 
     - A letter that is solved already, by a replay asked for at the same time or delivered twice: nothing.
+    - Its change has not been read yet, because the job was launched from nothing or an older savepoint and
+      reads the replay topic beside all others: it waits until it has been, or what came before it would seem
+      to be overtaken.
     - A newer change of its row is known, and its key is not held: `superseded`. Not so with deduplication by
       event_id or none, where every event counts.
     - Its key waits for another letter: kept back behind it.
@@ -99,6 +102,11 @@ class Replayer:
         if known is not None and int(known[1][0]) > replay.seen:
             self._counters["repeated"].inc()
             return given
+        deduplicator = self._deduplicator
+        is_known = replay.step == "read" or deduplicator is None or deduplicator.has_read(batch, shard)
+        if not is_known and holds is not None:
+            holds.park(batch)
+            return given
         flows = self._flows_of(batch.entity, replay)
         waiting = [
             flow
@@ -124,6 +132,24 @@ class Replayer:
             given.letters.append(_mark(batch, replay, status, detail))
         _send_on(given, replay)
         return given
+
+    def give_back_due(
+        self, batch: ChangeBatch, shard: Shard[Entry], holds: Holds, apply: Apply, given: GivenBack
+    ) -> None:
+        """Take up the replays that waited for what a batch has brought; its rows have been packed.
+
+        Args:
+            batch: as it was read.
+            shard: what the shard has seen.
+            holds: its held keys.
+            apply: applies a flow to a change.
+            given: takes what comes of it.
+        """
+        for each in holds.due(batch.topic, batch.partition, batch.records[-1].offset):
+            found = self.give_back(each, shard, holds, apply)
+            given.mutations += found.mutations
+            given.letters += found.letters
+            given.messages += found.messages
 
     def _release(self, flow: Flow, key: tuple[Any, ...], transform: str, work: _Work) -> None:
         """Let a key go, and apply what was kept back; the first that fails holds the key again."""

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tillstream.io.sinks.letter_store import Filters
+from tillstream.io.sinks.postgres_letter_store import PostgresLetters
 from tillstream.pipelines.records import DeadLetter
 
 from .conftest import Database
@@ -334,6 +336,29 @@ def test_the_latest_attempt_of_a_letter_stands(open_sink: Open, database: Databa
         ("discarded", 12, "again", "given up", False, "p"),
         ("open", 12, "again", None, True, "p"),
     ]
+
+
+def test_letters_are_asked_for(open_sink: Open) -> None:
+    """Filters leave out the others, the oldest come first, and what bytes were stays bytes."""
+    sink = open_sink(entity(id="int32"))
+    letter = DeadLetter("acme", "things", "transform", "x", "", "t", 0, 7, key=b'{"id":1}', payload=b"\xff")
+    replace = msgspec.structs.replace
+    for offset in (9, 8):
+        sink.write_dead_letters([replace(letter, offset=offset, transform="acme.x@1.0.0", position=(1, 2))])
+    sink.write_dead_letters([replace(letter, entity=None, step="read", key=b"\0", attempt=5)])
+    store = PostgresLetters("sink", "acme", sink.model)
+    first, second = store.select(Filters(entity="things", transform="acme.x", key="1"), None)
+    assert [each.letter.offset for each in (first, second)] == [9, 8]
+    assert first.letter == replace(letter, offset=9, transform="acme.x@1.0.0", position=(1, 2))
+    assert [each.letter.key for each in store.select(Filters(step="read", topic="t"), None)] == [b"\0"]
+    later = first.recorded_at + dt.timedelta(microseconds=1)
+    assert len(store.select(Filters(since=later), None)) == 2
+    assert store.select(Filters(until=later), None) == [first]
+    assert store.select(Filters(), 1) == [first]
+    assert store.select(Filters(status="replayed"), None) == []
+    assert store.find(first.id[:9]) == [first]
+    assert store.get([second.id, "unknown"]) == {second.id: second}
+    store.close()
 
 
 def test_rights_on_rows_are_enough_where_tables_exist(open_sink: Open, database: Database) -> None:

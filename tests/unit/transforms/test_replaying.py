@@ -8,7 +8,9 @@ from typing import Any
 import apache_beam as beam
 import msgspec
 import pytest
+from apache_beam.coders import BytesCoder
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks.letters import letter_id
@@ -54,6 +56,19 @@ class Mended(beam.DoFn):
         yield event.upsert({**event.after, "by": 2})
 
 
+@transform("acme.slow@1.0.0")
+class Slow(beam.DoFn):
+    """Want a state of Beam's own."""
+
+    CELL = ReadModifyWriteStateSpec("cell", BytesCoder())
+
+    def process(self, event: ChangeEvent, cell: Any = beam.DoFn.StateParam(CELL)) -> Iterator[Mutation]:
+        """Pass the row on."""
+        del cell
+        assert event.after is not None
+        yield event.upsert(event.after)
+
+
 def config(dedup: str = "position", **entity: Any) -> ClientConfig:
     """Return a client of one entity."""
     prices = {"topic": "t", "key": ["id"], "transform": "acme.priced@1.0.0", "sinks": ["out"], **entity}
@@ -79,7 +94,7 @@ class Job:
     def start(self, client: ClientConfig) -> None:
         """Start the stage anew, as a launch does."""
         registry = Registry()
-        for each in (Priced, Mended):
+        for each in (Priced, Mended, Slow):
             registry.add(each)
         with using(registry):
             self._stage = TransformChanges(client, 1)
@@ -103,6 +118,10 @@ class Job:
         with using(self._registry):
             outputs = list(self._stage.process((b"s0", batch.encode()), *cells))
         for output in outputs:
+            if isinstance(output, TaggedOutput) and output.tag != "dead_letters":
+                sent = ChangeBatch.decode(output.value[1])
+                found.append((sent.records[0].offset, output.tag))
+                continue
             if isinstance(output, TaggedOutput):
                 self._note(found, DeadLetterBatch.decode(output.value).letters)
                 continue
@@ -300,6 +319,37 @@ def test_a_solved_letter_holds_no_key_when_its_change_is_read_again() -> None:
     job.events(BAD)
     job.replay(1, BAD)
     assert job.events(BAD, "EUR") == [(2, "EUR")]
+
+
+def test_a_later_stage_gets_a_replay_by_the_version_that_runs() -> None:
+    """Only the stage of the flow that refused it; another version cannot be had there."""
+    client = config()
+    orders = client.entities["prices"]
+    view = orders.model_copy(update={"topic": None, "from_entity": "prices", "transform": "acme.slow@1.0.0"})
+    job = Job(client.model_copy(update={"entities": {"prices": orders, "view": view}}))
+    assert job.events("EUR") == [(1, "beam_view"), (1, "EUR")]
+    of_view = letter_id(DeadLetter("acme", "view", "transform", "", "", "t", 0, 1))
+    again = job.replay(1, "EUR", letter=of_view, entity="view", transform="acme.slow@1.0.1")
+    assert again == [(1, "unknown_transform")]
+    assert "is of kind beam" in next(reversed(job.letters.values())).detail
+    given = job.replay(1, "EUR", letter=of_view, entity="view", transform="")
+    assert given == [(1, "beam_view"), (1, "replayed")]
+
+
+@pytest.mark.parametrize("on_error", ["skip", "hold_key"])
+def test_a_replay_waits_until_its_change_has_been_read(on_error: str) -> None:
+    """A launch from nothing reads both topics at once; what comes first there overtakes nothing."""
+    job = Job(config(on_error=on_error))
+    assert job.replay(3, BAD) == []
+    assert job.events("EUR", "USD") == [(1, "EUR"), (2, "USD")]
+    job.start(config(on_error=on_error))
+    assert job.replay(3, BAD) == []
+    assert job.events(BAD, "GBP", first=3) in (
+        [(4, "GBP"), (3, "transform_failed"), (3, "superseded")],
+        [(3, "XXX'"), (4, "GBP'"), (3, "replayed"), (3, "transform_failed")],
+    )
+    assert job.replay(3, BAD) == []
+    assert job.events("EUR", first=5) == [(5, "EUR")]
 
 
 def test_a_shard_without_held_keys_opens_no_state_of_them() -> None:
