@@ -73,6 +73,7 @@ setup(
         "console_scripts": [
             "tillstream = tillstream.cli:main",
             "tillstream-harness = tillstream.runners.harness:main",
-        ]
+        ],
+        "pytest11": ["tillstream = tillstream.transforms.testing.plugin"],
     },
 )

@@ -17,6 +17,7 @@ from tillstream.transforms.testing.result import Result, assert_rows
 from tillstream.transforms.testing.running import run
 from tillstream.transforms.testing.schedules import Crash, Schedule
 from tillstream.transforms.testing.simulating import DivergedError, simulate
+from tillstream.transforms.testing.whole_clients import run_client
 
 __all__ = [
     "Crash",
@@ -30,6 +31,7 @@ __all__ = [
     "deleted",
     "load_fixture",
     "run",
+    "run_client",
     "save_fixture",
     "simulate",
     "snapshot",

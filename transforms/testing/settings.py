@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SETTINGS", "Settings"]
+__all__ = ["SEEDS", "SETTINGS", "Settings"]
+
+SEEDS = 1000
 
 
 @dataclass
 class Settings:
-    """Hold defaults of `simulate`.
+    """Hold what a person asked for, which goes before what tests say.
 
     Attributes:
-        seeds: how many seeds are tried.
+        seeds: how many seeds are tried, or None.
         seed: the only one to try, or None.
     """
 
-    seeds: int = 1000
+    seeds: int | None = None
     seed: int | None = None
 
 

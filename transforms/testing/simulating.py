@@ -17,7 +17,7 @@ from tillstream.transforms.testing.perturbing import World
 from tillstream.transforms.testing.printing import printed_test, spelt
 from tillstream.transforms.testing.result import Result, result_of
 from tillstream.transforms.testing.schedules import Schedule, draw
-from tillstream.transforms.testing.settings import SETTINGS
+from tillstream.transforms.testing.settings import SEEDS, SETTINGS
 from tillstream.transforms.testing.subjects import Subject, Tested, subject_of
 
 __all__ = ["DivergedError", "simulate"]
@@ -98,8 +98,8 @@ def simulate(
         into: see source.
         keys: see source.
         modules: see source.
-        seeds: how many seeds are tried, from 0 on. Default: 1000, or pytest's `--tillstream-seeds`.
-        seed: the only one to try. Default: pytest's `--tillstream-seed`.
+        seeds: how many seeds are tried, from 0 on. Default: 1000. Pytest's `--tillstream-seeds` goes first.
+        seed: the only one to try. Pytest's `--tillstream-seed` goes first.
         schedule: the only one to try, in place of seeds.
         compare: `rows`, what a sink that upserts holds in the end; or `changes`, what a sink that appends
             does: each key's changes in order, repeated ones once. Dead letters are compared in both.
@@ -167,8 +167,8 @@ def _drawn(
         (each.topic, each.partition) if by_partition else (each.entity, each.record.key) for each in delivered
     ]
     times_us = [each.record.source_time_us for each in delivered]
-    only = SETTINGS.seed if seed is None and seeds is None else seed
-    count = SETTINGS.seeds if seeds is None else seeds
+    only = seed if SETTINGS.seed is None else SETTINGS.seed
+    count = next(each for each in (SETTINGS.seeds, seeds, SEEDS) if each is not None)
     for number in range(count) if only is None else (only,):
         yield number, draw(number, groups, times_us, late_s_max) if number else _NOTHING
 
