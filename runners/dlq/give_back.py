@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tillstream.configs import ClientConfig
@@ -21,6 +22,15 @@ _log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
+_SENDING = {
+    "enable.idempotence": True,
+    "delivery.timeout.ms": 30_000,
+    "compression.type": "zstd",
+    # The topic says what is too large, and all letters of a command may wait here at once.
+    "message.max.bytes": 500_000_000,
+    "queue.buffering.max.messages": 10_000_000,
+    "queue.buffering.max.kbytes": 2_000_000,
+}
 
 
 @dataclass
@@ -218,7 +228,7 @@ def _send(
     action: str,
     transform: str,
 ) -> None:
-    from confluent_kafka import KafkaException, Producer
+    from confluent_kafka import KafkaError, KafkaException, Producer
     from confluent_kafka.admin import AdminClient
 
     from tillstream.io.sinks.kafka_topics import Wanted, ensure_topics
@@ -228,22 +238,31 @@ def _send(
     settings = connection_settings(config.kafka, config.client)
     attempt = time.time_ns() // 1000
     failures: list[Any] = []
+
+    def delivered(identity: str, error: Any, _: Any) -> None:
+        if error is None:
+            return
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            del outcome.sent[identity]
+            outcome.refused[identity] = (
+                f"it is too large for topic {config.replay_topic}: raise that topic's max.message.bytes"
+            )
+        else:
+            failures.append(error)
+
     try:
         # One partition, so that letters come back in the order in which they are sent.
         ensure_topics(AdminClient(settings), [Wanted(config.replay_topic, 1)], None, _TIMEOUT_S)
-        producer = Producer(
-            {**settings, "enable.idempotence": True, "delivery.timeout.ms": 30_000}, logger=_log
-        )
+        producer = Producer({**settings, **_SENDING}, logger=_log)
         for stored, message in messages:
-            order = _replaced(message, action=action, transform=transform, attempt=attempt)
+            outcome.sent[stored.id] = attempt
             producer.produce(
                 config.replay_topic,
-                order.encode(),
+                _replaced(message, action=action, transform=transform, attempt=attempt).encode(),
                 key=message.key,
-                on_delivery=lambda error, _: failures.append(error) if error is not None else None,
+                on_delivery=partial(delivered, stored.id),
             )
             producer.poll(0)
-            outcome.sent[stored.id] = attempt
         left = producer.flush(2 * _TIMEOUT_S)
     except KafkaException as error:
         raise UnavailableError(f"topic {config.replay_topic}: {described(error)}: {_CHECK}") from error
