@@ -36,6 +36,8 @@ _PAUSE_S_MAX = 5.0
 # Bounds how long a lock of someone else, or a server that vanished, holds a bundle.
 _SESSION = "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=1min"
 _ANSWER_MS_MAX = 30_000
+# Each change widens some column, so that there are few.
+_SHAPES_MAX = 100
 
 
 class PostgresSink(Sink):
@@ -146,16 +148,25 @@ class PostgresSink(Sink):
                 )
 
     def _commit(self, connection: Connection, batches: Sequence[MutationBatch], merge: _MergeAll) -> None:
-        if self._evolving:
-            batches = self._growth.conform(connection, batches)
-        self._prepare(connection, {batch.entity for batch in batches})
-        with connection.transaction():
-            if self._ledger is None:
-                merge(connection, batches)
-                return
-            admission = self._ledger.admit(connection, batches)
-            merge(connection, admission.batches)
-            self._ledger.move(connection, admission)
+        for _ in range(_SHAPES_MAX):
+            fitting = self._growth.conform(connection, batches) if self._evolving else batches
+            self._prepare(connection, {batch.entity for batch in batches})
+            with connection.transaction():
+                # Another writer may have changed a table since.
+                if self._growth.hold(connection, fitting):
+                    self._apply(connection, fitting, merge)
+                    return
+        raise SinkError(
+            f"sink {self.name}: found its tables change {_SHAPES_MAX} times while it wrote to them"
+        )
+
+    def _apply(self, connection: Connection, batches: Sequence[MutationBatch], merge: _MergeAll) -> None:
+        if self._ledger is None:
+            merge(connection, batches)
+            return
+        admission = self._ledger.admit(connection, batches)
+        merge(connection, admission.batches)
+        self._ledger.move(connection, admission)
 
     def _collapse(self, batches: Sequence[MutationBatch]) -> dict[str, dict[Any, MutationRecord]]:
         """Return the last mutation of each key of each entity: one statement cannot write a row twice."""

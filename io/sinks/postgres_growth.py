@@ -79,6 +79,15 @@ class Growth:
             self._fit(connection, name, evolved)
         return [self._conformed(batch) for batch in batches]
 
+    def hold(self, connection: Connection, batches: Sequence[MutationBatch]) -> bool:
+        """Keep the batches' tables as they are until the transaction ends; tell whether the batches fit."""
+        for name in sorted({batch.entity for batch in batches} & set(self._entities)):
+            connection.execute(sql.SQL("LOCK TABLE {} IN ROW EXCLUSIVE MODE").format(self._table(name)))
+            shape = self._shapes[name]
+            if any(shape.get(column) != kind for column, kind in self._marked(connection, name).items()):
+                return False
+        return True
+
     def _conformed(self, batch: MutationBatch) -> MutationBatch:
         shape = self._shapes.get(batch.entity)
         if not shape:

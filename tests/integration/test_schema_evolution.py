@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from tillstream.configs import ClientConfig, Entity
 from tillstream.io.sinks.postgres import PostgresSink
 from tillstream.pipelines.errors import SinkError
-from tillstream.pipelines.records import MutationBatch
+from tillstream.pipelines.records import DeadLetter, MutationBatch
 from tillstream.runners import direct
 
 from .conftest import Database
@@ -65,6 +67,35 @@ def test_a_table_grows_under_two_writers(open_sink: Open, database: Database) ->
     assert database.rows("SELECT id, new FROM acme.things WHERE id IN (2, 6)") == [(6, None)]
     second.close()
     third.close()
+
+
+def test_writers_that_grow_a_table_at_once_lose_nothing(open_sink: Open, database: Database) -> None:
+    """Each column ends as the type that holds all values, whoever comes first in whatever order."""
+    described = evolving(id="int64")
+    sinks = [open_sink(described)]
+    for _ in range(3):
+        sinks.append(PostgresSink("sink", "acme", database.model(), {"things": described}))
+        sinks[-1].open()
+    values: list[tuple[str, Any]] = [("int64", 1), ("float64", 1.5), ("string", "x"), ("bool", True)]
+    barrier = threading.Barrier(len(sinks), timeout=30)
+
+    def write(writer: int) -> list[DeadLetter]:
+        refused = []
+        for column in range(12):
+            kind, value = values[(writer + column) % len(values)]
+            barrier.wait()
+            row = (writer * 100 + column, value)
+            refused += written(sinks[writer], [grown(described, {f"c{column}": kind}, row)])
+        return refused
+
+    with ThreadPoolExecutor(len(sinks)) as pool:
+        assert [letters for found in pool.map(write, range(len(sinks))) for letters in found] == []
+    for column in range(12):
+        rows = database.rows(f"SELECT id, c{column} FROM acme.things WHERE c{column} IS NOT NULL ORDER BY id")
+        wanted = [(writer * 100 + column, values[(writer + column) % len(values)][1]) for writer in range(4)]
+        assert rows == wanted
+    for sink in sinks[1:]:
+        sink.close()
 
 
 def test_a_row_that_the_table_refuses_is_set_aside_with_its_new_columns(

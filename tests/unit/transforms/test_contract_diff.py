@@ -26,6 +26,11 @@ def columns(**given_: Any) -> list[Column]:
 NEVER = {"nullable": False}
 
 
+def ruled(**rules: Any) -> dict[str, Any]:
+    """Return a column of whole numbers that keep rules."""
+    return {"type": "int64", "rules": rules}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "place", "verdict"),
     [
@@ -50,6 +55,13 @@ NEVER = {"nullable": False}
         ({"v": "string"}, {"v": {"type": "string", **NEVER}}, "parquet", "full"),
         ({"v": "int64"}, {"v": {"type": "int64", "rules": {"ge": 0}}}, "rows", "forward"),
         ({"v": "int64"}, {"v": {"type": "int64", "rules": {"ge": 0}}}, "avro", "full"),
+        ({"v": ruled(ge=5)}, {"v": ruled(ge=0)}, "rows", "backward"),
+        ({"v": ruled(gt=0)}, {"v": ruled(ge=0)}, "rows", "backward"),
+        ({"v": ruled(ge=0)}, {"v": ruled(gt=0)}, "rows", "forward"),
+        ({"v": ruled(lt=5)}, {"v": ruled(le=9)}, "rows", "backward"),
+        ({"v": ruled(le=5)}, {"v": ruled(ge=5)}, "rows", "none"),
+        ({"v": ruled(multiple_of=4)}, {"v": ruled(multiple_of=2)}, "rows", "backward"),
+        ({"v": ruled(one_of=[1, 2])}, {"v": ruled(one_of=[1, 2, 3])}, "rows", "backward"),
         ({"v": {"type": "int64", "unit": "EUR"}}, {"v": {"type": "int64", "unit": "USD"}}, "rows", "none"),
         ({"v": {"type": "int64"}}, {"v": {"type": "int64", "pii": "salary"}}, "rows", "full"),
         ({"v": "int64"}, {"v": "int64"}, "rows", "full"),

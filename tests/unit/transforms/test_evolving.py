@@ -130,7 +130,7 @@ def test_values_are_discarded_where_null_fits() -> None:
     found = contract(types="discard_value")
     assert decoded(found, n="x", price="y") == {**ROW, "n": None, "price": None}
     assert found.evolved == ()
-    with pytest.raises(RecordError, match=r"\$\.name"):
+    with pytest.raises(RecordError, match=r"got `int` - at `\$\.name`"):
         decoded(found, name=7)
 
 
