@@ -38,6 +38,8 @@ _OFFSET_AT, _THREAD_AT, _LENGTH_AT = range(3)
 _NAME_AT = 3 * _WORD
 _TRACE_BYTES_MAX = 262_144
 
+# Paths of this process's flight files.
+_own: set[Path] = set()
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[str, str, int]).decode
 
@@ -100,6 +102,7 @@ class FlightRecorder:
         self._header = header
         self._free = list(range(_SLOTS_MAX, 0, -1))
         self.trace = self._path.with_suffix(_TRACE).open("w+b")
+        _own.add(self._path)
         part.rename(self._path)
 
     def flight(self, transform: str) -> Flight:
@@ -121,13 +124,14 @@ class FlightRecorder:
 def read_wrecks(folder: Path) -> Iterator[Wreck]:
     """Yield what processes that died left in a folder; each is removed when the next one is asked for."""
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
+        # Closing it again would let go of this process's own lock.
+        if path in _own:
+            continue
         try:
             file = path.open("r+b")
         except FileNotFoundError:
             continue
         with file:
-            if _is_owned(path):
-                continue
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -138,11 +142,6 @@ def read_wrecks(folder: Path) -> Iterator[Wreck]:
                 yield Wreck(tuple(_records(file.read(_SIZE))), _text(trace))
                 path.unlink(missing_ok=True)
                 trace.unlink(missing_ok=True)
-
-
-def _is_owned(path: Path) -> bool:
-    # A process's own locks do not keep it out.
-    return path.name.startswith(f"{os.getpid()}-")
 
 
 def _records(content: bytes) -> Iterator[tuple[str, str, int, int, int]]:

@@ -87,6 +87,8 @@ class Watchdog:
             self._guards[guard] = (0, 0.0)
             self._look_s = min(self._look_s, max(_LOOK_S_MIN, guard.limit_s / _LOOKS))
             self._limit_s = max(self._limit_s, guard.limit_s)
+            # The first record may be the one that lets no other thread run.
+            self._set_timer()
             if not self._started:
                 self._started = True
                 threading.Thread(target=self._run, name="tillstream-watchdog", daemon=True).start()
@@ -101,10 +103,13 @@ class Watchdog:
             # A machine that stood still, or a process that got no processor, is no fault of the record.
             passed_s = min(now_s - before_s, 2 * self._look_s)
             before_s = now_s
-            if self._trace is not None:
-                whole_s = self._limit_s + GRACE_S + 2 * self._look_s
-                faulthandler.dump_traceback_later(whole_s, file=self._trace, exit=True)
+            self._set_timer()
             self._look_at_all(passed_s)
+
+    def _set_timer(self) -> None:
+        if self._trace is not None:
+            whole_s = self._limit_s + GRACE_S + 2 * self._look_s
+            faulthandler.dump_traceback_later(whole_s, file=self._trace, exit=True)
 
     def _look_at_all(self, passed_s: float) -> None:
         with self._lock:
