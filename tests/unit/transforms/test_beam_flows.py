@@ -70,7 +70,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_its_state_is_beams_and_its_rows_are_checked(client: ClientConfig, tmp_path: Path) -> None:
-    """Counts are per key; a raise, or a row that breaks the contract, is a letter that names the transform."""
+    """Counts are per key; a raise, or a row that breaks the contract, is a letter with the transform."""
     counts = direct.run(client)
     found = sorted((row["order_id"], row["nth"]) for row in rows(tmp_path / "out" / "nth"))
     assert found == [(1, 1), (1, 2), (2, 1)]
