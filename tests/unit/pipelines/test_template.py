@@ -52,7 +52,7 @@ def test_labels_are_pinned(proto: Any) -> None:
 
 
 def test_state_is_keyed_and_named(proto: Any) -> None:
-    """Only these have state, under names that stay: offsets, shards, clients' transforms, held keys, sinks."""
+    """Only these have state, under names that stay: offsets, shards, transforms, held keys, sinks."""
     steps = [
         each for each in proto.components.transforms.values() if each.spec.urn == "beam:transform:pardo:v1"
     ]
