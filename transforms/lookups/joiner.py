@@ -12,6 +12,7 @@ from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Mutation, MutationBatch
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.lookups.forms import Form
 from tillstream.transforms.lookups.messages import EventChange, JoinFrame, KeyValues, Need, ReferenceRow
 from tillstream.transforms.packing import MutationPacker, Packed
 from tillstream.transforms.shard_state import FOREVER_US, Shard
@@ -27,9 +28,9 @@ _SEEN, _MADE = "lookups.seen", "lookups.made"
 _READERS = "lookups.readers"
 
 _Place: TypeAlias = tuple[Any, ...]
-_encode = msgspec.msgpack.Encoder().encode
 # Version of the subscription and of the row, the row's commit time in microseconds, the row.
-_decode_row = msgspec.msgpack.Decoder(tuple[int, int, int, bytes | None]).decode
+_Row: TypeAlias = tuple[int, int, int, bytes | None]
+_ROW_FORM: Form[_Row] = Form("row", _Row)
 
 
 class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -43,7 +44,7 @@ class _Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
     attempt: int = 0
 
 
-_decode_event = msgspec.msgpack.Decoder(_Event).decode
+_EVENT_FORM: Form[_Event] = Form("event", _Event)
 
 
 class Joined(NamedTuple):
@@ -136,7 +137,7 @@ class Joiner:
     ) -> Iterable[DeadLetter]:
         place = (_EVENT, change.target, *change.record.key)
         known = state.index.get(place)
-        old = None if known is None else _decode_event(known[1])
+        old = None if known is None else _EVENT_FORM.decode(known[1])
         if self._ordered:
             if change.version <= state.counters.get(_SEEN, 0):
                 return ()  # a repeat
@@ -150,7 +151,7 @@ class Joiner:
         if is_gone and self._ordered:
             state.delete(place)
         else:
-            state.update({place: (FOREVER_US, _encode(event))})
+            state.update({place: (FOREVER_US, _EVENT_FORM.encode(event))})
         self._read(place, () if old is None else old.needs, change.needs, state)
         if change.forget or change.target not in self._runners:
             return ()
@@ -175,7 +176,7 @@ class Joiner:
             del readers[row]
             known = state.index.get(row)
             # A row of a later subscription is for an event that is on its way.
-            if self._ordered and known is not None and _decode_row(known[1])[0] <= state.counters[_SEEN]:
+            if self._ordered and known is not None and _ROW_FORM.decode(known[1])[0] <= state.counters[_SEEN]:
                 state.delete(row)
 
     def _readers(self, state: Shard[StateEntry]) -> dict[_Place, dict[_Place, None]]:
@@ -185,7 +186,7 @@ class Joiner:
             found = state.derived[_READERS] = {}
             for place, entry in state.index.items():
                 if isinstance(place, tuple) and place[0] == _EVENT:
-                    for row in _rows(_decode_event(entry[1]).needs):
+                    for row in _rows(_EVENT_FORM.decode(entry[1]).needs):
                         found.setdefault(row, {})[place] = None
         return found
 
@@ -195,9 +196,9 @@ class Joiner:
         if self._ordered and place not in self._readers(state) and row.since <= state.counters.get(_SEEN, 0):
             return False
         known = state.index.get(place)
-        if known is not None and _decode_row(known[1])[:2] >= (row.since, row.version):
+        if known is not None and _ROW_FORM.decode(known[1])[:2] >= (row.since, row.version):
             return False
-        value = _encode((row.since, row.version, row.time_us, row.row))
+        value = _ROW_FORM.encode((row.since, row.version, row.time_us, row.row))
         state.update({place: (FOREVER_US, value)})
         return True
 
@@ -207,7 +208,7 @@ class Joiner:
         for place in places:
             entry = state.index.get(place)
             if entry is not None and place[1] in self._runners:
-                event = _decode_event(entry[1])
+                event = _EVENT_FORM.decode(entry[1])
                 groups.setdefault((event.topic, event.partition), []).append((place[1], event))
         for (topic, partition), events in groups.items():
             letters = [self._call(target, event, shard, state) for target, event in events]
@@ -248,7 +249,7 @@ class Joiner:
         entry = state.index.get((_ROW, entity, *key))
         if entry is None:
             return None
-        known_since, _, time_us, row = _decode_row(entry[1])
+        known_since, _, time_us, row = _ROW_FORM.decode(entry[1])
         return None if known_since < since else (time_us, row)
 
     def _flush(self, shard: int, topic: str, partition: int, letters: Sequence[DeadLetter]) -> Joined:

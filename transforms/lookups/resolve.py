@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import apache_beam as beam
-import msgspec
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.sharding import shard_key
+from tillstream.transforms.lookups.forms import Form
 from tillstream.transforms.lookups.messages import (
     JoinFrame,
     KeyValues,
@@ -28,8 +28,7 @@ Reference: TypeAlias = tuple[int, int, int, bytes | None]
 
 _ROWS_MAX = 1000
 _ROW, _SUBSCRIBERS = "row", "subscribers"
-_encode = msgspec.msgpack.Encoder().encode
-_decode_subscribers = msgspec.msgpack.Decoder(dict[int, int]).decode
+_SUBSCRIBERS_FORM: Form[dict[int, int]] = Form("subscribers", dict[int, int])
 
 
 class Resolver:
@@ -86,7 +85,7 @@ class Resolver:
             return asked.wanted
         place = (_SUBSCRIBERS, asked.entity, *asked.key)
         if subscribers:
-            state.update({place: (FOREVER_US, 0, 0, _encode(subscribers))})
+            state.update({place: (FOREVER_US, 0, 0, _SUBSCRIBERS_FORM.encode(subscribers))})
         else:
             state.delete(place)
         return asked.wanted
@@ -94,7 +93,7 @@ class Resolver:
 
 def _subscribers(state: Shard[Reference], entity: str, key: KeyValues) -> dict[int, int]:
     known = state.index.get((_SUBSCRIBERS, entity, *key))
-    return {} if known is None else _decode_subscribers(known[3] or b"")
+    return {} if known is None else _SUBSCRIBERS_FORM.decode(known[3] or b"")
 
 
 class ResolveRows(beam.DoFn):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,7 @@ from tillstream.transforms.contracts import refuse_placeholders
 from tillstream.transforms.flow_runner import letter_of
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.lookups.forms import Form
 from tillstream.transforms.lookups.keys import LookupKeys
 from tillstream.transforms.lookups.messages import (
     EventChange,
@@ -37,12 +38,11 @@ _SECOND_US = 1_000_000
 # Names in a shard's state and counters; the first element of keys there.
 _VERSION = "lookups"
 _EVENT, _COUNT = "lookups.event", "lookups.count"
-_encode = msgspec.msgpack.Encoder().encode
-_Asked = tuple[tuple[str, KeyValues], ...]
+_Asked: TypeAlias = tuple[tuple[str, KeyValues], ...]
 # When the event was last seen, in microseconds of its shard's event time, and the rows that it asks for.
-_decode_event = msgspec.msgpack.Decoder(tuple[int, tuple[tuple[str, tuple[Any, ...]], ...]]).decode
+_EVENT_FORM: Form[tuple[int, _Asked]] = Form("event", tuple[int, tuple[tuple[str, tuple[Any, ...]], ...]])
 # How many events of the shard ask for a key, and since which version.
-_decode_count = msgspec.msgpack.Decoder(tuple[int, int]).decode
+_COUNT_FORM: Form[tuple[int, int]] = Form("count", tuple[int, int])
 
 
 def horizon_us(flow: Flow) -> int | None:
@@ -150,7 +150,7 @@ class EventRouter:
         """Note what an event asks for now; None where it is gone."""
         place = (_EVENT, self._flow.target, *key)
         known = moves.state.index.get(place)
-        old: _Asked = () if known is None else _decode_event(known[1])[1]
+        old: _Asked = () if known is None else _EVENT_FORM.decode(known[1])[1]
         new: _Asked = ()
         if keys is not None:
             new = tuple(
@@ -169,7 +169,7 @@ class EventRouter:
         if keys is None:
             moves.state.delete(place)
         elif old != new or known is None or self._horizon_us is not None:
-            moves.state.update({place: (FOREVER_US, _encode((now_us, new)))})
+            moves.state.update({place: (FOREVER_US, _EVENT_FORM.encode((now_us, new)))})
         seen = self._seen(moves.state)
         if seen is not None:
             seen.pop(place, None)
@@ -210,7 +210,7 @@ class EventRouter:
         found: dict[tuple[Any, ...], int] | None = state.derived.get(name)
         if found is None:
             times = {
-                place: _decode_event(entry[1])[0]
+                place: _EVENT_FORM.decode(entry[1])[0]
                 for place, entry in state.index.items()
                 if isinstance(place, tuple) and place[:2] == (_EVENT, self._flow.target)
             }
@@ -246,13 +246,13 @@ class _Moves:
     def since(self, entity: str, key: KeyValues) -> int:
         """Return the version since which the shard is subscribed to a key that it asks for."""
         place = (_COUNT, entity, *key)
-        return _decode_count(self.state.index[place][1])[1]
+        return _COUNT_FORM.decode(self.state.index[place][1])[1]
 
     def add(self, entity: str, key: KeyValues) -> None:
         place = (_COUNT, entity, *key)
         known = self.state.index.get(place)
-        count, since = (0, self.version) if known is None else _decode_count(known[1])
-        self.state.update({place: (FOREVER_US, _encode((count + 1, since)))})
+        count, since = (0, self.version) if known is None else _COUNT_FORM.decode(known[1])
+        self.state.update({place: (FOREVER_US, _COUNT_FORM.encode((count + 1, since)))})
         if known is None:
             self.subscriptions.append(Subscription(entity, key, self._shard, self.version, wanted=True))
 
@@ -261,9 +261,9 @@ class _Moves:
         known = self.state.index.get(place)
         if known is None:
             return
-        count, since = _decode_count(known[1])
+        count, since = _COUNT_FORM.decode(known[1])
         if count > 1:
-            self.state.update({place: (FOREVER_US, _encode((count - 1, since)))})
+            self.state.update({place: (FOREVER_US, _COUNT_FORM.encode((count - 1, since)))})
             return
         self.state.delete(place)
         self.subscriptions.append(Subscription(entity, key, self._shard, self.version, wanted=False))
