@@ -39,22 +39,6 @@ VIEWS = (
     View(
         "orders_enriched",
         ("order_id",),
-        ("order_id", "status", "total", "customer_name", "is_member", "store_name", "store_city"),
-        "select order_id, status, total, c.full_name as customer_name, c.is_member, s.name as store_name, "
-        "s.city as store_city from public.orders left join public.customers as c using (customer_id) "
-        "left join public.stores as s using (store_id)",
-    ),
-    View(
-        "order_items_enriched",
-        ("order_id", "line"),
-        ("order_id", "line", "product_id", "quantity", "product_name", "category", "order_status"),
-        "select order_id, line, product_id, quantity, p.name as product_name, p.category, "
-        "o.status as order_status from public.order_items left join public.products as p using (product_id) "
-        "left join public.orders as o using (order_id)",
-    ),
-    View(
-        "orders_enriched",
-        ("order_id",),
         (
             *("order_id", "reference", "status", "total", "ordered_at", "customer_id", "customer_name"),
             *("is_member", "store_id", "store_name", "store_city"),

@@ -23,6 +23,11 @@ def test_it_is_a_view_of_acme(view: View) -> None:
     assert set(view.columns) <= set(entity.contract or ())
 
 
+def test_each_is_there_once() -> None:
+    """No view takes the place of another."""
+    assert len({view.name for view in VIEWS}) == len(VIEWS)
+
+
 def test_the_level_is_the_transforms() -> None:
     """The query and the transform agree on when to order."""
     (view,) = (view for view in VIEWS if view.name == "inventory_below_reorder")
