@@ -86,6 +86,7 @@ def test_version_1_state_stays_readable() -> None:
         network = Network()
         for name, (cell, frames) in saved.items():
             network.states[name].restore((bytes.fromhex(cell), tuple(map(bytes.fromhex, frames))))
+        network.numbers = {2: 1}
         network.change("people", {"id": 1, "name": "Ann"})
         network.settle()
         assert network.sink == {(1,): {"id": 1, "v": 7, "buyer": "Ann", "payer": None, "place": None}}
