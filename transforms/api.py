@@ -118,6 +118,19 @@ class Lookup:
     on: str | tuple[str, ...]
     horizon_s: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be looked up.
+
+        Raises:
+            TransformError: without a column, or with a horizon that has passed already.
+        """
+        if not self.columns:
+            raise TransformError(f"lookup of {self.entity!r}: found no column, expected on=... to name one")
+        if self.horizon_s is not None and self.horizon_s <= 0:
+            raise TransformError(
+                f"lookup of {self.entity!r}: found horizon_s {self.horizon_s}, expected more than 0 or None"
+            )
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Return the columns of the event's row that hold the key."""

@@ -88,7 +88,7 @@ def play(network: Network, model: Model, steps: list[Any], choose: Random) -> No
             network.change(entity, row, delete=delete)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(steps=STEPS, bounded=st.booleans(), choose=RANDOMS)
 def test_any_interleaving_ends_in_the_join(steps: list[Any], *, bounded: bool, choose: Random) -> None:
     """Streaming keeps the order of each channel, a bounded run none at all; both end in the same rows."""
@@ -99,7 +99,7 @@ def test_any_interleaving_ends_in_the_join(steps: list[Any], *, bounded: bool, c
         assert network.sink == model.joined()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(before=STEPS, lost=STEPS, sink=st.booleans(), fresh=st.booleans(), choose=RANDOMS)
 def test_a_roll_back_changes_nothing(
     before: list[Any], lost: list[Any], *, sink: bool, fresh: bool, choose: Random
@@ -120,7 +120,7 @@ def test_a_roll_back_changes_nothing(
         assert network.sink == model.joined()
 
 
-@settings(max_examples=200)
+@settings(max_examples=80)
 @given(STEPS, RANDOMS)
 def test_nothing_is_kept_of_what_is_gone(steps: list[Any], choose: Random) -> None:
     """When all sales are deleted no shard is subscribed, and no event, row or count is left behind."""
@@ -138,7 +138,7 @@ def test_nothing_is_kept_of_what_is_gone(steps: list[Any], choose: Random) -> No
         assert set(network.entries("resolve")) == rows
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(STEPS, RANDOMS)
 def test_versions_of_an_event_can_be_told_apart(steps: list[Any], choose: Random) -> None:
     """Topic, offset and index name each version made of an event; later ones have greater indexes."""

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 import pytest
 
+from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.records import ChangeEvent, Mutation
 from tillstream.transforms.api import KeyedState, Lookup, transform
 
@@ -204,3 +205,11 @@ def test_rows_are_read_by_their_contract() -> None:
     network = Network(client=config(entities={**entities, "people": people}))
     network.change("people", {"id": 1, "name": 5, "at": None})
     assert [(each.entity, each.reason) for each in network.letters] == [("people", "contract")]
+
+
+def test_a_lookup_that_cannot_be_is_refused() -> None:
+    """A lookup names a column, and looks at least a second ahead."""
+    with pytest.raises(TransformError, match=r"expected on=\.\.\. to name one"):
+        Lookup("people", on=())
+    with pytest.raises(TransformError, match="found horizon_s 0, expected more than 0 or None"):
+        Lookup("people", on="id", horizon_s=0)
