@@ -13,6 +13,23 @@ from tillstream.pipelines.errors import UserError
 __all__ = ["Names", "next_version", "parse_name"]
 
 _FIRST = "1.0.0"
+# What the module and its tests import or define.
+_TAKEN = frozenset(
+    {
+        "BaseModel",
+        "ChangeEvent",
+        "Decimal",
+        "Field",
+        "Input",
+        "Iterator",
+        "Mutation",
+        "Output",
+        "Path",
+        "Table",
+    }
+)
+# `from <client>_transforms.<name> import <Name>` fits into a line of 110.
+_CLIENT_AND_NAMES_MAX = 85
 
 
 @dataclass(frozen=True)
@@ -58,8 +75,16 @@ def parse_name(text: str) -> Names:
     if keyword.iskeyword(name):
         raise UserError(f"transform: found {name!r}, expected a name that is no word of Python's own")
     names = Names(client, name)
-    if not names.class_name.isidentifier() or keyword.iskeyword(names.class_name):
-        raise UserError(f"transform: found {name!r}, expected a name that a class can have too")
+    if keyword.iskeyword(names.class_name) or names.class_name in _TAKEN:
+        raise UserError(
+            f"transform: found {name!r}, expected a name whose class is not {names.class_name}, which the "
+            "module has already"
+        )
+    if len(client) + 2 * len(name) > _CLIENT_AND_NAMES_MAX:
+        most = (_CLIENT_AND_NAMES_MAX - len(client)) // 2
+        raise UserError(
+            f"transform: found a name of {len(name)} letters, expected at most {most} for {client!r}"
+        )
     return names
 
 

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+import yaml
+
 from tillstream.pipelines.errors import UserError
 from tillstream.transforms.scaffold.names import Names
 
@@ -57,12 +59,18 @@ def new_transform(names: Names, folder: Path, version: str) -> Made:
         UserError: if one of the transform's own files is there, or the folder cannot be written; nothing is
             written then.
     """
+    source = _reader(folder / f"{names.client}.yaml", f"{names.client}.public.orders") or names.name
+    is_reader = source == names.name
     words = {
         "client": names.client,
         "name": names.name,
         "package": names.package,
         "class_name": names.class_name,
+        "exports": ", ".join(f'"{each}"' for each in sorted([names.class_name, "Input", "Output"])),
         "version": version,
+        "source": source,
+        "origin": f"topic: {names.client}.public.orders" if is_reader else f"from: {source}",
+        "into": "" if is_reader else f', into="{names.name}"',
     }
     own = {Path(path.format(**words)): template for template, path in _OWN.items()}
     taken = [str(path) for path in own if (folder / path).exists()]
@@ -94,6 +102,18 @@ def new_transform(names: Names, folder: Path, version: str) -> Made:
             f"{error.filename}: {error.strerror}: expected a folder that can be written"
         ) from error
     return Made(tuple(sorted(texts)), tuple(changed), left)
+
+
+def _reader(config: Path, topic: str) -> str | None:
+    """Return the entity of a config that reads a topic, of which there is one at most, or none."""
+    try:
+        found = yaml.safe_load(config.read_text(encoding="utf-8"))
+        entities = found["entities"].items()
+    except (OSError, ValueError, yaml.YAMLError, TypeError, KeyError, AttributeError):
+        return None  # `tillstream validate` says what is wrong with it
+    return next(
+        (str(name) for name, each in entities if isinstance(each, dict) and each.get("topic") == topic), None
+    )
 
 
 def _filled(template: str, words: dict[str, str]) -> str:

@@ -28,8 +28,10 @@ def test_other_names_follow() -> None:
         ("acme/Big-Orders", "transform: found 'Big-Orders', expected a name of a-z"),
         ("acme/../x", "expected client/transform"),
         ("acme/class", "no word of Python"),
-        ("acme/none", "expected a name that a class can have"),
+        ("acme/none", "expected a name whose class is not None"),
+        ("acme/change_event", "expected a name whose class is not ChangeEvent"),
         ("a" * 32 + "/big", "at most 31"),
+        ("acme/" + "a" * 41, "found a name of 41 letters, expected at most 40 for 'acme'"),
     ],
 )
 def test_bad_names_are_told(text: str, message: str) -> None:

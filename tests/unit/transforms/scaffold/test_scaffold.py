@@ -48,8 +48,14 @@ def test_its_tests_pass_in_seconds(package: Path) -> None:
     assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < TESTS_S_MAX
 
 
-def test_its_style_is_right(package: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["acme/a", "acme/" + "a_long_name_that_is_just_short_enough_to", "a" * 31 + "/b"]
+)
+def test_its_style_is_right(tmp_path: Path, name: str) -> None:
     """What ruff finds by its defaults, and what our own linter does: nothing, and nothing is to format."""
+    package = tmp_path / "package"
+    for each in (name, f"{name.partition('/')[0]}/other"):
+        new_transform(parse_name(each), package, "1.0.0")
     for command in (("ruff", "check", "--no-cache", "."), ("ruff", "format", "--check", "--no-cache", ".")):
         found = tool(package, *command)
         assert found.returncode == 0, found.stdout
@@ -71,16 +77,23 @@ def test_its_fixture_runs(package: Path) -> None:
 
 
 def test_a_second_one_joins_the_package(package: Path) -> None:
-    """It gets files and an entry point of its own; what it cannot add to the config it prints."""
+    """It gets files and an entry point of its own; with what it prints the config runs both."""
     found = CliRunner().invoke(app, ["new", "transform", "initech/small_orders", "--in", str(package)])
     assert found.exit_code == 0, found.output
     assert f"changed  {package / 'pyproject.toml'}" in found.output
-    assert f"add to {package / 'initech.yaml'}:" in found.output
-    assert "    - initech_transforms.small_orders" in found.output
     text = (package / "pyproject.toml").read_text(encoding="utf-8")
     for name in ("big_orders", "small_orders"):
         assert f'initech_{name} = "initech_transforms.{name}"\n' in text
-        assert (package / "initech_transforms" / f"{name}.py").exists()
+    config = package / "initech.yaml"
+    shown = found.output.split(f"add to {config}:\n\n")[1].split("\n\ntest it")[0]
+    assert "\n    from: big_orders\n" in shown  # which reads the topic already
+    entry, entity = shown.split("modules:\n")[1].split("\n\nentities:\n")
+    text = config.read_text(encoding="utf-8")
+    text = text.replace("modules:\n", f"modules:\n{entry}\n")
+    config.write_text(text.replace("entities:\n", f"entities:\n{entity}\n"), encoding="utf-8")
+    assert CliRunner().invoke(app, ["validate", str(config)]).exit_code == 0
+    done = tool(package, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_small_orders.py")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
