@@ -113,6 +113,19 @@ def test_positions_rise_over_launches() -> None:
     assert len(set(positions)) == 3
 
 
+@pytest.mark.parametrize("generation", [2, None], ids=["exactly once", "at least once"])
+def test_what_was_written_after_an_older_savepoint_is_overwritten(generation: int | None) -> None:
+    """A row that ends as the savepoint knew it is written again: between, it was written otherwise."""
+    run = Run(generation=1 if generation else None)
+    run.feed(Event(1, 1, order(1, "a", "1.00")))
+    checkpoint = run.checkpoint()
+    later = Event(2, 1, order(1, "a", "2.00")), Event(3, 2, order(2, "b", "3.00"))
+    run.feed(*later)
+    run.roll_back(checkpoint, generation, undo=False)
+    run.feed(*later, Event(4, 1, order(1, "a", "1.00")), Event(5, 2, None))
+    assert [(key[0], values[3]) for key, values in run.table("hours").items()] == [("a", 1)]
+
+
 def test_rows_that_vanish_from_a_group_are_deleted() -> None:
     """The third best moves up when the best goes; with one store left the second place goes."""
     run = Run()
@@ -189,6 +202,22 @@ class TestLateness:
         for part in [[each] for each in stream] if apart else [stream]:
             run.feed(*part)
         assert [each.offset for each in run.letters] == [2, 3, 6]
+
+    def test_a_row_of_a_closed_window_is_forgotten(self) -> None:
+        """Whether it was swept yet makes no difference: what it claims again is late, changed or not."""
+        run = Run(config({"hours": "acme.hours@1.0.0"}, shards=1))
+        run.feed(Event(1, 1, order(1, "a", "5.00")))
+        run.feed(Event(2, 2, order(2, "b", "1.00", minute=70 + self.DAY)))
+        run.feed(Event(3, 1, order(1, "a", "5.00")))
+        assert [(each.reason, each.offset) for each in run.letters] == [("late", 3)]
+
+    def test_the_clock_of_a_rows_shard_closes_windows_of_all_groups(self) -> None:
+        """A late order is late for each store, whichever shard the store's figures lie in."""
+        for store in "abcdefgh":
+            run = Run(config({"hours": "acme.hours@1.0.0"}, shards=4))
+            run.feed(Event(1, 1, order(1, "a", "1.00", minute=70 + self.DAY)))
+            run.feed(Event(2, 1, order(1, store, "1.00")))
+            assert [each.offset for each in run.letters] == [2], store
 
     def test_neither_snapshots_nor_the_future_move_the_clock(self) -> None:
         """A table's history comes in any order; a row dated ahead of its commit does not close windows."""
