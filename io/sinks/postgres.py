@@ -136,11 +136,11 @@ class PostgresSink(Sink):
     def _check_columns(self, batches: Sequence[MutationBatch]) -> None:
         for batch in batches:
             merge = self._merges.get(batch.entity)
-            columns = batch.columns
-            if batch.entity in self._evolving:
-                columns = columns[: len(self._evolving[batch.entity].contract or ())]
-            wanted = () if merge is None else merge.columns[: len(columns)]
-            if merge is None or columns != wanted or batch.key_columns != merge.key_columns:
+            own = self._evolving.get(batch.entity)
+            # Beyond the contract's columns come those that evolved.
+            many = None if own is None else len(own.contract or ())
+            fits = merge is not None and batch.columns[:many] == merge.columns[:many]
+            if merge is None or not fits or batch.key_columns != merge.key_columns:
                 raise SinkError(
                     f"sink {self.name}: found a batch of entity {batch.entity!r} with columns "
                     f"({', '.join(batch.columns)}), expected those of its contract: "
