@@ -178,7 +178,7 @@ class WriteDeadLetters(beam.DoFn):
         """Write what is buffered; raises ErrorBudgetError where there was too much of it."""
         if self._letters:
             self._sink.write_dead_letters(self._letters)
-            self._count.inc(len(self._letters))
+            self._count.inc(sum(letter.status == "open" for letter in self._letters))
             self._budget.spend(self._letters)
 
     def teardown(self) -> None:

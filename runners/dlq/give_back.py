@@ -85,10 +85,10 @@ def replay(config: ClientConfig, letters: Sequence[StoredLetter], transform: str
     found = read_again(config, [_place(each) for each in wanted])
     messages = []
     for stored in wanted:
-        message = _message(config, stored, found.get(_place(stored)), outcome)
+        message = _message(config, stored, found.get(_place(stored)), outcome, "replay")
         if message is not None:
             messages.append((stored, message))
-    _send(config, messages, outcome, action="replay", transform=transform)
+    _send(config, messages, outcome, transform)
     return outcome
 
 
@@ -113,10 +113,10 @@ def discard(config: ClientConfig, store: LetterStore, letters: Sequence[StoredLe
         found = read_again(config, [_place(each) for each in holding])
         messages = []
         for stored in holding:
-            message = _message(config, stored, found.get(_place(stored)), outcome)
+            message = _message(config, stored, found.get(_place(stored)), outcome, "discard")
             if message is not None:
                 messages.append((stored, message))
-        _send(config, messages, outcome, action="discard", transform="")
+        _send(config, messages, outcome, "")
     return outcome
 
 
@@ -174,13 +174,17 @@ def _place(stored: StoredLetter) -> tuple[str, int, int]:
 
 
 def _message(
-    config: ClientConfig, stored: StoredLetter, found: tuple[bytes | None, bytes] | None, outcome: Outcome
+    config: ClientConfig,
+    stored: StoredLetter,
+    found: tuple[bytes | None, bytes] | None,
+    outcome: Outcome,
+    action: str,
 ) -> ReplayMessage | None:
-    """Return the message of a letter without its order; None, with the reason noted, where there is none."""
+    """Return the message of a letter; None, with the reason noted, where there is none."""
     letter = stored.letter
     message = ReplayMessage(
         stored.id,
-        "",
+        action,
         letter.topic,
         letter.partition,
         letter.offset,
@@ -196,22 +200,33 @@ def _message(
     if found is not None:
         return _replaced(message, key=found[0], value=found[1])
     masked = bool(config.privacy.by_class) or any(entity.masks for entity in config.entities.values())
-    if letter.step == "read" and letter.payload is not None and not masked:
-        return _replaced(message, key=letter.key, value=letter.payload)
-    if letter.step != "transform" or letter.payload is None or not letter.position or masked:
-        why = "may be masked" if masked else "is not the whole event"
-        outcome.refused[stored.id] = (
-            f"{letter.topic}[{letter.partition}] no longer holds offset {letter.offset}, and the letter's "
-            f"payload {why}: change the row in the source, then discard the letter"
-        )
-        return None
-    return _replaced(
+    saved = _replaced(
         message,
         key=letter.key,
         payload=letter.payload,
         position=letter.position,
         source_time_us=letter.source_time_us,
     )
+    if letter.payload is None or masked:
+        outcome.refused[stored.id] = _gone(stored, "may be masked" if masked else "is missing", action)
+    elif letter.step == "read":
+        return _replaced(message, key=letter.key, value=letter.payload)
+    elif letter.step == "transform" and (letter.position or action == "discard"):
+        return saved
+    else:
+        outcome.refused[stored.id] = _gone(stored, "is not the whole event", action)
+    return None
+
+
+def _gone(stored: StoredLetter, why: str, action: str) -> str:
+    letter = stored.letter
+    place = f"{letter.topic}[{letter.partition}] no longer holds offset {letter.offset}"
+    said = f"{place}, and the letter's payload {why}"
+    if action == "discard":
+        return (
+            f"{said}: its key is let go when the entity's on_error is set to skip and the job launched again"
+        )
+    return f"{said}: change the row in the source, then discard the letter"
 
 
 def _replaced(message: ReplayMessage, **changes: Any) -> ReplayMessage:
@@ -224,8 +239,6 @@ def _send(
     config: ClientConfig,
     messages: Sequence[tuple[StoredLetter, ReplayMessage]],
     outcome: Outcome,
-    *,
-    action: str,
     transform: str,
 ) -> None:
     from confluent_kafka import KafkaError, KafkaException, Producer
@@ -258,7 +271,7 @@ def _send(
             outcome.sent[stored.id] = attempt
             producer.produce(
                 config.replay_topic,
-                _replaced(message, action=action, transform=transform, attempt=attempt).encode(),
+                _replaced(message, transform=transform, attempt=attempt).encode(),
                 key=message.key,
                 on_delivery=partial(delivered, stored.id),
             )

@@ -172,3 +172,21 @@ def test_masked_and_partial_letters_are_not_given_back(monkeypatch: pytest.Monke
     sent, refused = given_back(monkeypatch, config, {}, privacy=masked)
     assert sent == []
     assert all("may be masked" in why for why in refused.values())
+
+
+def test_a_held_key_is_let_go_by_the_job(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
+    """Its letter goes through the replay topic, also where its place in the source's order is unknown."""
+    sent: list[ReplayMessage] = []
+    monkeypatch.setattr(give_back, "read_again", lambda *_: {})
+    monkeypatch.setattr(give_back, "_send", lambda _, pairs, *__: sent.extend(m for _, m in pairs))
+    values = json.loads(config.read_text())
+    values["entities"]["orders"]["on_error"] = "hold_key"
+    config.write_text(json.dumps(values))
+    letters = store(config)
+    letters.write_dead_letters([msgspec.structs.replace(LETTER, offset=9, position=())])
+    letters.write_dead_letters([msgspec.structs.replace(LETTER, offset=10, payload=None)])
+    outcome = give_back.discard(load(config), letters, letters.find(""))
+    assert [(each.offset, each.action) for each in sent] == [(7, "discard"), (9, "discard")]
+    assert ["on_error is set to skip" in why for why in outcome.refused.values()] == [True]
+    found = {each.letter.offset: each.letter.status for each in letters.find("")}
+    assert found == {7: "open", 8: "discarded", 9: "open", 10: "open"}
