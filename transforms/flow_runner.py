@@ -50,8 +50,8 @@ class EventReader:
             raise RecordError(error.reason, f"the transform's input: {error.detail}") from error
         before = None
         if record.before is not None:
-            # Of tables without REPLICA IDENTITY FULL Debezium sends the key with made-up values beside it, such
-            # as an empty text for a UUID (PostgreSQL connector, "Replica identity"): that is no row.
+            # Of tables without REPLICA IDENTITY FULL Debezium sends the key with made-up values beside it,
+            # such as an empty text for a UUID (PostgreSQL connector, "Replica identity"): that is no row.
             with suppress(RecordError):
                 before = contract.typed_loosely(record.before)
         return batch.typed_event(record, before, after, target)
