@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 
 from tillstream import configs
 from tillstream.configs import ClientConfig, load
+from tillstream.pipelines.records import ChangeEvent, Mutation
 from tillstream.runners import direct
 from tillstream.testing import Table, run, simulate
-from tillstream.transforms.clients.acme import ItemsEnriched, OrdersEnriched
+from tillstream.transforms.api import transform
+from tillstream.transforms.clients.acme import ItemsEnriched, Order, OrdersEnriched
 
 ORDER: dict[str, Any] = {
     "order_id": 1,
@@ -139,6 +142,29 @@ def test_an_order_follows_its_customer_and_store() -> None:
     assert (row["customer_name"], row["is_member"], row["customer_id"]) == (None, None, 7)
     assert run(OrdersEnriched, [*gone, orders.deleted(ORDER)], **view).rows["orders_enriched"] == {}
     simulate(OrdersEnriched, gone, seeds=30, **view)
+
+
+def test_an_order_goes_though_nobody_knows_its_row() -> None:
+    """Without REPLICA IDENTITY FULL Debezium makes up all of the row before a delete but its key."""
+    orders = Table("orders", key="order_id")
+    made_up = {"order_id": 1, "reference": "", "customer_id": 0, "store_id": 0, "status": "", "total": "0.00"}
+    events = [orders.created(ORDER), orders.deleted({**made_up, "ordered_at": "1970-01-01T00:00:00Z"})]
+    others = [
+        Table("customers", key="customer_id").created(CUSTOMER),
+        Table("stores", key="store_id").created(STORE),
+    ]
+    for tested, found in ((OrdersEnriched, [*others, *events]), (Plain, events)):
+        result = run(tested, found, source="orders", into="view")
+        assert (result.rows["view"], list(result.letters)) == ({}, [])
+
+
+@transform("acme.plain@1.0.0", input=Order)
+class Plain(beam.DoFn):
+    """Copy orders."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        """Yield the order."""
+        yield event.upsert(event.after) if event.after else event.delete()
 
 
 @pytest.mark.parametrize("status", ["new", "paid"])
