@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tillstream.transforms.testing.cli import record
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,7 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["contract", "transforms"]
 
-transforms = typer.Typer(help="List and show transforms.", no_args_is_help=True)
+transforms = typer.Typer(
+    help="List and show transforms, and record events for their tests.", no_args_is_help=True
+)
 contract = typer.Typer(help="Compare contracts.", no_args_is_help=True)
 
 _Config = Annotated[
@@ -191,3 +195,6 @@ def _print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for line in [titles, ["-" * width for width in widths], *rows]:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         typer.echo("  ".join(cells).rstrip())
+
+
+transforms.command()(record)

@@ -70,13 +70,14 @@ def test_every_sink_is_in_the_table_with_its_guarantee() -> None:
     assert dict(rows) == {kind: sink_class(kind).guarantee for kind in sink_types()}
 
 
-def test_the_python_of_the_page_on_transforms_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["transforms", "testing"])
+def test_the_python_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its blocks run in order, as a reader would type them, and what they assert holds."""
     monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs/transforms.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    module = ModuleType("docs_transforms")
+    module = ModuleType(f"docs_{name}")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for number, block in enumerate(blocks):
-        exec(compile(block, f"transforms.md, block {number}", "exec"), vars(module))  # noqa: S102  (our own page)
+        exec(compile(block, f"{name}.md, block {number}", "exec"), vars(module))  # noqa: S102  (our own page)
     assert len(blocks) > 2

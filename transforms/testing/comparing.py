@@ -137,7 +137,9 @@ def _changes(outcome: Outcome, shown: frozenset[str]) -> _View:
             for record in batch.records:
                 identity = (batch.topic, batch.partition, record.offset, record.index)
                 log = view.setdefault((batch.entity, record.key), {})
-                log.setdefault((identity, batch.columns, record.values), None)
+                # A delete has no columns; its batch's are those of the rows around it.
+                columns = () if record.values is None else batch.columns
+                log.setdefault((identity, columns, record.values), None)
     return {place: list(log) for place, log in view.items()}
 
 

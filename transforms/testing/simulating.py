@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tillstream.pipelines.errors import UserError
 from tillstream.pipelines.records import ChangeEvent
 from tillstream.transforms.testing.comparing import Compare, Comparison, Difference, Tolerance
 from tillstream.transforms.testing.events import EPOCH_US, Columns, place
@@ -15,7 +16,7 @@ from tillstream.transforms.testing.executor import Delivery, Executor, Outcome, 
 from tillstream.transforms.testing.minimising import minimised
 from tillstream.transforms.testing.perturbing import World
 from tillstream.transforms.testing.printing import printed_test, spelt
-from tillstream.transforms.testing.result import Result, result_of
+from tillstream.transforms.testing.result import Result, readable, result_of
 from tillstream.transforms.testing.schedules import Schedule, draw
 from tillstream.transforms.testing.settings import SEEDS, SETTINGS
 from tillstream.transforms.testing.subjects import Subject, Tested, subject_of
@@ -114,7 +115,8 @@ def simulate(
 
     Raises:
         DivergedError: an AssertionError, with the smallest failing case as a test to paste.
-        UserError: if the events and the transform do not fit together; TransformError if it cannot be used.
+        UserError: if the events and the transform do not fit together, or all events are refused;
+            TransformError if the transform cannot be used.
     """
     __tracebackhide__ = True
     placed = place(events)
@@ -146,11 +148,22 @@ def _compared(
         simulation = _Simulation(subject, comparison, world, options)
         delivered = deliveries(subject, placed)
         clean = simulation.clean(delivered)
+        made = result_of(clean, subject.shown)
+        _check_not_empty(made)
         expected = comparison.view(clean)
         for number, each in tries(delivered):
             if comparison.differences(expected, comparison.view(simulation.other(delivered, each))):
                 raise simulation.diverged(number, delivered, each)
-    return result_of(clean, subject.shown)
+    return made
+
+
+def _check_not_empty(made: Result) -> None:
+    """Raise UserError where every event is refused: that is the same however they are delivered."""
+    if made.letters and not made.mutations:
+        raise UserError(
+            "a clean run made no row, only dead letters, so there is nothing to compare; the first is: "
+            + readable(made.letters[0])
+        )
 
 
 def _drawn(

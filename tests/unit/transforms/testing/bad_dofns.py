@@ -191,6 +191,38 @@ BAD = [
 ]
 
 
+class RaisesAlways(beam.DoFn):
+    """Look for a column that is not there."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        yield made(event, n=event.key["nothing"])
+
+
+class SkipsTheFirst(beam.DoFn):
+    """Leave out the first change that an instance sees, which a later one of that key makes good."""
+
+    def setup(self) -> None:
+        self.started = False
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        if self.started or event.offset >= 30:
+            yield made(event)
+        self.started = True
+
+
+class ForgetsAfterAMinute(beam.DoFn):
+    """Remember the last status of a key, for a minute of event time."""
+
+    def process(self, event: ChangeEvent, last: Any = KeyedState(horizon_s=60)) -> Iterator[Mutation]:
+        if event.after is None:
+            yield event.delete()
+        else:
+            place, before = last.get((-1, None))
+            if event.offset > place:
+                last.set((event.offset, event.after["status"]))
+                yield made(event, before=before)
+
+
 class Plain(beam.DoFn):
     """Make a row of each event."""
 
