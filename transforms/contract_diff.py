@@ -6,7 +6,8 @@ the old one read rows written under the new one, *full* when both hold.
 
 Who reads differs by place:
 
-- rows (and `jsonl`, `kafka`, `http`): contracts themselves, as tillstream checks JSON rows against them.
+- rows (and `jsonl`, `kafka`, `http`): contracts themselves, as tillstream checks JSON rows against them; what
+  our sinks write spells decimals and JSON as text.
 - avro: Avro 1.11, "Schema Resolution". Every column of our files is a union with null whose default is null,
   so columns come and go freely, and types are promoted as Avro says.
 - parquet: the type promotions of the Apache Iceberg specification, "Schema Evolution"; columns are optional.
@@ -39,7 +40,9 @@ _ROWS = {
     ("float32", "float64"),
 }
 # Their form in a row is text.
-_TEXTS = frozenset({"decimal", "date", "time", "timestamp", "timestamptz", "uuid", "bytes", "json"})
+_TEXTS = frozenset({"date", "time", "timestamp", "timestamptz", "uuid", "bytes"})
+# Sources write these as they like, our sinks as text.
+_WIRE_TEXTS = frozenset({"decimal", "json"})
 _AVRO_FORMS = {
     "bool": "boolean",
     "int16": "int",
@@ -215,11 +218,18 @@ def _stronger(name: str, bound: Any, asked: str, limit: Any) -> bool:
 
 
 def _reads_row(reader: Column, writer: Column) -> bool:
-    if (writer.kind, reader.kind) in _ROWS or reader.kind == "json":
+    if (writer.kind, reader.kind) in _ROWS:
         return True
+    if reader.kind == "json":
+        # A text in its place is taken for JSON that a source has spelt.
+        return writer.kind == "bool" or writer.kind.startswith(("int", "float"))
     if reader.kind == "string":
         return writer.kind in _TEXTS
     return reader.kind == "decimal" and _decimal_holds(reader, writer)
+
+
+def _reads_wire(reader: Column, writer: Column) -> bool:
+    return _reads_row(reader, writer) or (reader.kind == "string" and writer.kind in _WIRE_TEXTS)
 
 
 def _decimal_holds(reader: Column, writer: Column) -> bool:
@@ -252,9 +262,9 @@ def _widens_table(reader: Column, writer: Column) -> bool:
 
 PLACES: Mapping[str, _Reads] = {
     "rows": _reads_row,
-    "jsonl": _reads_row,
-    "kafka": _reads_row,
-    "http": _reads_row,
+    "jsonl": _reads_wire,
+    "kafka": _reads_wire,
+    "http": _reads_wire,
     "avro": _reads_avro,
     "parquet": _reads_parquet,
     "postgres": _widens_table,

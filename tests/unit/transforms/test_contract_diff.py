@@ -47,6 +47,10 @@ def ruled(**rules: Any) -> dict[str, Any]:
         ({"v": "int32"}, {"v": "int64"}, "postgres", "full"),
         ({"v": "uuid"}, {"v": "string"}, "rows", "backward"),
         ({"v": "uuid"}, {"v": "string"}, "avro", "full"),
+        ({"v": "decimal(4,2)"}, {"v": "string"}, "rows", "none"),
+        ({"v": "decimal(4,2)"}, {"v": "string"}, "kafka", "backward"),
+        ({"v": "string"}, {"v": "json"}, "rows", "none"),
+        ({"v": "bool"}, {"v": "json"}, "rows", "backward"),
         ({"v": "decimal(12,2)"}, {"v": "decimal(14,2)"}, "parquet", "backward"),
         ({"v": "decimal(12,2)"}, {"v": "decimal(14,3)"}, "parquet", "none"),
         ({"v": "decimal(12,2)"}, {"v": "decimal(14,3)"}, "rows", "backward"),
@@ -99,7 +103,7 @@ _RULES = st.fixed_dictionaries(
 _SIDES = st.fixed_dictionaries(
     {
         "type": st.sampled_from(
-            ["int16", "int32", "float64", "string", "decimal(4,1)", "decimal(6,2)", "bool"]
+            ["int16", "int32", "float64", "string", "decimal(4,1)", "decimal(6,2)", "bool", "json"]
         )
     },
     optional={"nullable": st.booleans()},
@@ -134,6 +138,6 @@ def test_no_row_belies_a_verdict(
                 writer.decode(row)
             except RecordError:
                 continue
-            # Sources write decimals as text; what a contract lacks, it promises nothing of.
-            if holds and value != b"1.5" and "v" in writer.columns:
+            # What a contract lacks, it promises nothing of.
+            if holds and "v" in writer.columns:
                 reader.decode(row)
