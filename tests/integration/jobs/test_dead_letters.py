@@ -111,12 +111,12 @@ def letters(client: Client, tmp_path: Path) -> Iterator[Letters]:
 
 
 def test_letters_come_back_once_in_order_by_another_version(letters: Letters, stack: LocalStack) -> None:
-    """List, show, replay, supersede, hold, discard; and a kill in mid-replay doubles nothing."""
+    """List, show, replay, supersede, hold, discard; kills double nothing, upgrades lose nothing."""
     client = letters.client
     many = range(200, 230)
     letters.produce((1, "1.00"), (2, BAD), (3, BAD), (3, "3.00"), (4, BAD), (4, "4.00"), (4, "4.50"))
     letters.produce(*((key, BAD) for key in many), *((key, "7.00") for key in many))
-    client.launch(**letters.changes)
+    job = client.launch(**letters.changes)
     letters_due = 2 * (3 + len(many))
     wait_until(lambda: len(letters.command("list", "--limit", "1000")) == letters_due, "all letters")
 
@@ -158,3 +158,14 @@ def test_letters_come_back_once_in_order_by_another_version(letters: Letters, st
     found = letters.logged()
     assert {key: found[key] for key in many} == {key: [BAD, "7.00"] for key in many}
     assert (found[3], found[4]) == ([BAD, "3.00"], ["4.00", "4.50"])
+
+    letters.produce((5, BAD), (5, "5.00"), (6, "6.00"))
+    wait_until(lambda: len(letters.command(*left)) == 1 and 6 in letters.logged(), "the letter of key 5")
+    saved = client.savepoint(job)
+    for each in letters.changes["entities"].values():
+        each["transform"] = f"{client.name}.sale@1.0.1"
+    client.launch(savepoint=saved, **letters.changes)
+    letters.produce((5, "5.50"))
+    assert letters.command("replay", "--entity", "logged", "--yes")[0]["status"] == "replayed"
+    wait_until(lambda: len(letters.logged().get(5, [])) == 3, "what waited in the savepoint")
+    assert letters.logged()[5] == [BAD, "5.00", "5.50"]
