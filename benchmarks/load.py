@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-__all__ = ["COLUMNS", "KEYS", "Load", "events_of", "fill"]
+__all__ = ["COLUMNS", "CUSTOMERS", "KEYS", "PEOPLE", "Load", "events_of", "fill"]
 
 KEYS = 50_000
+CUSTOMERS = 9_973
 # Columns of the rows in order, with their types in a contract and in Postgres.
 COLUMNS = {
     "order_id": ("int64", "bigint"),
@@ -21,6 +22,8 @@ COLUMNS = {
     "total": ("decimal(12,2)", "numeric(12,2)"),
     "version": ("int64", "bigint"),
 }
+# Columns of personal data that rows have beside those, where they are asked for.
+PEOPLE = {"email": ("string", "text"), "phone": ("string", "text")}
 _SEED = 20_260_101
 _DEADLINE_S = 60.0
 _STATUSES = (b"placed", b"paid", b"packed", b"shipped", b"delivered")
@@ -53,7 +56,7 @@ class Load:
     version_sum: int
 
 
-def events_of(events: int, keys: int = KEYS) -> Iterator[tuple[int, bytes, bytes]]:
+def events_of(events: int, keys: int = KEYS, *, people: bool = False) -> Iterator[tuple[int, bytes, bytes]]:
     """Yield (order, key, value) of each event; a key's first event is a create, the others updates."""
     chance = random.Random(_SEED)  # noqa: S311  (repeatable on purpose)
     known: set[int] = set()
@@ -63,18 +66,22 @@ def events_of(events: int, keys: int = KEYS) -> Iterator[tuple[int, bytes, bytes
         known.add(order)
         at_ms, lsn = 1_760_000_000_000 + version, 24_000_000_000 + version * 64
         status, cents = _STATUSES[version % len(_STATUSES)], version * 37 % 100_000
-        row = (order, order % 9973, status, cents // 100, cents % 100, version)
+        row = (order, order % CUSTOMERS, status, cents // 100, cents % 100, version)
         value = _ENVELOPE % (*row, at_ms, lsn - 8, lsn, version, lsn, op, at_ms + 5)
+        if people:
+            # Those of its customer.
+            more = b'"email":"customer%d@example.com","phone":"+49170%08d","status":' % (row[1], row[1])
+            value = value.replace(b'"status":', more, 1)
         yield order, b'{"order_id":%d}' % order, value
 
 
-def fill(servers: str, events: int, partitions: int, keys: int = KEYS) -> Load:
+def fill(servers: str, events: int, partitions: int, keys: int = KEYS, *, people: bool = False) -> Load:
     """Fill the topic of these figures, unless it is full already, and return what it holds.
 
     Raises:
         RuntimeError: if the topic holds another number of events, as an interrupted run leaves it.
     """
-    topic = f"bench.public.orders_{events}_{partitions}_{keys}"
+    topic = f"bench.public.orders_{events}_{partitions}_{keys}{'_people' if people else ''}"
     _create(servers, topic, partitions)
     found = _count(servers, topic, partitions)
     if found not in (0, events):
@@ -83,7 +90,7 @@ def fill(servers: str, events: int, partitions: int, keys: int = KEYS) -> Load:
         {"bootstrap.servers": servers, "linger.ms": 20, "queue.buffering.max.messages": 200_000}
     )
     value_bytes, last = 0, {}
-    for version, (order, key, value) in enumerate(events_of(events, keys), start=1):
+    for version, (order, key, value) in enumerate(events_of(events, keys, people=people), start=1):
         value_bytes += len(value)
         last[order] = version
         if not found:

@@ -25,14 +25,15 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, decode, dedup, quix, startup, tillstream_job
+from benchmarks import commands, decode, dedup, quix, startup, tillstream_job, trust
 from benchmarks.load import KEYS, Load, fill
 from benchmarks.task import Task, run_apart
 from benchmarks.tillstream_job import Shape
 from tillstream.runners.local.stack import SERVICES, LocalStack
 
 _RESULTS = Path(__file__).resolve().parent / "results"
-_PARTS = ("startup", "decode", "dedup", "files", "postgres", "latency", "recovery")
+_PARTS = ("startup", "decode", "dedup", "files", "postgres", "trust", "latency", "recovery")
+_TRUST_ROUNDS = 2
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 _PACKAGES = ("tillstream", "apache-beam", "confluent-kafka", "orjson", "msgspec", "psycopg")
 _OURS = "tillstream"
@@ -67,6 +68,25 @@ def compare(stack: LocalStack, load: Load, sink: str, parallelism: int, folder: 
         _OURS: ours(),
     }
     return {name: _one(stack, load, system, folder, f"{sink}-{name}") for name, system in systems.items()}
+
+
+def compare_trust(stack: LocalStack, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Run one topic to files without and with trust stages, in turns; the ratio is of their best rates."""
+    load = fill(stack.addresses.kafka, options.events, options.partitions, options.keys, people=True)
+    figures: dict[str, Any] = {"us_per_row": trust.measure()}
+    best = {"plain": 0.0, "trust": 0.0}
+    for turn in range(_TRUST_ROUNDS):
+        for name, rate in best.items():
+            shape = Shape(options.parallelism, people=True, trust=name == "trust")
+
+            def system(task: Task, shape: Shape = shape) -> dict[str, Any]:
+                return tillstream_job.run(stack, task, shape, version_sum=load.version_sum)
+
+            found = _one(stack, load, system, folder, f"files-{name}_{turn}")
+            figures[f"{name}_{turn}"] = found
+            best[name] = max(rate, found["events_per_s"] or 0.0)
+    figures["trust / plain"] = best["trust"] / best["plain"] if best["plain"] else None
+    return figures
 
 
 def _one(
@@ -164,8 +184,12 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             }
             _CONSOLE.print(results["startup"])
         sinks = [sink for sink in ("files", "postgres") if sink in only]
-        if sinks:
+        if sinks or "trust" in only:
             stack.up(_SERVICES)
+        if "trust" in only:
+            results["trust"] = compare_trust(stack, options, folder)
+            _CONSOLE.print("trust", results["trust"])
+        if sinks:
             load = fill(stack.addresses.kafka, options.events, options.partitions, options.keys)
             results["bytes_per_event"] = load.value_bytes / load.events
         for sink in sinks:

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import psycopg
 
-from benchmarks.load import COLUMNS
+from benchmarks.load import COLUMNS, PEOPLE
 from benchmarks.task import Task
 from tillstream.configs import ClientConfig
 from tillstream.runners.flink.launch import launch
@@ -21,8 +21,21 @@ from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
-__all__ = ["Shape", "run", "server_cpu_s", "shown", "tree_of"]
+__all__ = ["TRUST", "Shape", "run", "server_cpu_s", "shown", "tree_of"]
 
+# What a typical client asks of its rows.
+TRUST = {
+    "expectations": [
+        {"expect": "not_null", "column": "email"},
+        {"expect": "range", "column": "total", "min": 0},
+        {
+            "expect": "in_set",
+            "column": "status",
+            "values": ["placed", "paid", "packed", "shipped", "delivered"],
+        },
+    ],
+    "masks": {"email": {"mask": "hash"}, "phone": {"mask": "tokenise"}},
+}
 _DEADLINE_S = 1800.0
 _LOOK_INTERVAL_S = 0.05
 _MIB = 1024 * 1024
@@ -62,11 +75,15 @@ class Shape:
         parallelism: subtasks of each stage.
         processes: Python processes.
         guarantee: of the config.
+        people: whether rows have personal data.
+        trust: whether three expectations are checked and two columns masked.
     """
 
     parallelism: int = 1
     processes: int = 2
     guarantee: str = "exactly-once"
+    people: bool = False
+    trust: bool = False
 
 
 def config_of(stack: LocalStack, task: Task, shape: Shape) -> ClientConfig:
@@ -87,9 +104,14 @@ def config_of(stack: LocalStack, task: Task, shape: Shape) -> ClientConfig:
     entity = {
         "topic": task.topic,
         "key": ["order_id"],
-        "contract": {column: kind for column, (kind, _) in COLUMNS.items()},
+        "contract": {
+            column: kind for column, (kind, _) in {**COLUMNS, **(PEOPLE if shape.people else {})}.items()
+        },
         "sinks": [task.sink],
+        **(TRUST if shape.trust else {}),
     }
+    salt = Path(task.folder).parent / "salt"
+    salt.write_text("salt of the benchmark", encoding="ascii")
     return ClientConfig.model_validate(
         {
             "client": f"bench_{task.sink}",
@@ -102,6 +124,7 @@ def config_of(stack: LocalStack, task: Task, shape: Shape) -> ClientConfig:
                 "processes": shape.processes,
             },
             "delivery": {"guarantee": shape.guarantee},
+            "privacy": {"salt": f"file:{salt}"},
         }
     )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isnan
 from typing import Any, TypeAlias
 
 from tillstream.configs.contract import Column
@@ -19,6 +20,7 @@ __all__ = ["TIME", "Check", "compile_check"]
 # Stands for the commit time in the source among a check's columns; no column begins with _.
 TIME = "_time_us"
 
+_DIGITS_MAX = 15
 _Columns: TypeAlias = Sequence[Sequence[Any]]
 _Values: TypeAlias = Sequence[Any]
 
@@ -86,6 +88,8 @@ def _range(expectation: Expectation, column: Column) -> Check:
             return True
         if load is not None:
             value = load(value)
+            if value.is_nan():
+                return False
         return (low is None or value >= low) and (high is None or value <= high)
 
     suspects = _suspects(column, low, high)
@@ -101,17 +105,41 @@ def _range(expectation: Expectation, column: Column) -> Check:
 
 def _suspects(column: Column, low: Any, high: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """Return what picks, in one fast pass, the values that may lie outside of bounds."""
+    if column.kind == "decimal" and low == 0 and high is None:
+        # The bound that most have; only a minus and NaN can break it.
+        return lambda values: values if "-" in (text := "".join(values)) or "N" in text else ()
     if column.kind in ("decimal", *FLOATS):
-        # Rounding to floats keeps the order, so what lies strictly inside as a float does so exactly. NaN
-        # has no order, and is never inside.
-        least = float("-inf") if low is None else float(low)
-        most = float("inf") if high is None else float(high)
-        return lambda values: [each for each in values if not least < float(each) < most]
+        return _suspect_floats(column, low, high)
     if low is None:
         return lambda values: () if not values or max(values) <= high else values
     if high is None:
         return lambda values: () if not values or min(values) >= low else values
     return lambda values: () if not values or (min(values) >= low and max(values) <= high) else values
+
+
+def _suspect_floats(column: Column, low: Any, high: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    least = float("-inf") if low is None else float(low)
+    most = float("inf") if high is None else float(high)
+    # Rounding to floats keeps the order of decimals, and of up to 15 digits their differences too. Of more,
+    # only those that lie strictly inside are known to be so.
+    if column.kind == "decimal" and max(column.precision or 0, _digits(low), _digits(high)) > _DIGITS_MAX:
+        return lambda values: [each for each in values if not least < float(each) < most]
+
+    def suspects(values: Sequence[Any]) -> Sequence[Any]:
+        floats = list(map(float, values))
+        # NaN has no order, so least and greatest may pass it over; a sum never does.
+        if not floats or (min(floats) >= least and max(floats) <= most and not isnan(sum(floats))):
+            return ()
+        return values
+
+    return suspects
+
+
+def _digits(bound: Any) -> int:
+    if not isinstance(bound, Decimal):
+        return 0
+    _, digits, exponent = bound.as_tuple()
+    return len(digits) + abs(int(exponent))
 
 
 def _in_set(expectation: Expectation, column: Column) -> Check:

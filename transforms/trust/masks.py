@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import threading
 import weakref
@@ -31,7 +30,8 @@ Named: TypeAlias = tuple[Mask, str]
 
 _REMEMBERED_MAX = 65_536
 _SALT_BYTES_MIN = 16
-_TOKEN_CHARACTERS = 16
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 _BLOCK_BYTES = 64
 _STRICTEST = ("redact", "hash", "tokenise", "truncate")
 _encode = msgspec.json.Encoder().encode
@@ -89,7 +89,7 @@ class Masker(dict[Any, Any]):
         )
         if self._kind == "hash":
             return digest.hex()
-        return base64.b32encode(digest)[:_TOKEN_CHARACTERS].decode().lower()
+        return _token(digest)
 
     def digest(self, data: bytes) -> bytes:
         """Return HMAC-SHA256 of some bytes with the client's salt."""
@@ -97,6 +97,21 @@ class Masker(dict[Any, Any]):
         inner.update(data)
         outer.update(inner.digest())
         return outer.digest()
+
+
+def _token(digest: bytes) -> str:
+    """Return the first 80 bits in base32 (RFC 4648) and lower case; base64.b32encode takes longer."""
+    high, low = int.from_bytes(digest[:5], "big"), int.from_bytes(digest[5:10], "big")
+    return (
+        _PAIRS[high >> 30]
+        + _PAIRS[high >> 20 & 1023]
+        + _PAIRS[high >> 10 & 1023]
+        + _PAIRS[high & 1023]
+        + _PAIRS[low >> 30]
+        + _PAIRS[low >> 20 & 1023]
+        + _PAIRS[low >> 10 & 1023]
+        + _PAIRS[low & 1023]
+    )
 
 
 def _text(value: Any) -> bytes:

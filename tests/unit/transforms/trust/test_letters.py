@@ -190,6 +190,13 @@ def test_what_rules_say_of_values_is_masked(masker: LetterMasker) -> None:
     assert masked.detail == "Expected `x`, got `[masked]`, '[masked]' and '[masked]'…"
 
 
+def test_a_short_value_is_taken_out_where_it_stands_alone(masker: LetterMasker) -> None:
+    """It stands inside of other words by chance."""
+    more = {"step": "transform", "reason": "contract", "detail": "found `ADA` of Adam"}
+    masked = masker.mask(letter({"after": {"id": 1, "email": "Ada"}}, **more))
+    assert masked.detail == "found `[masked]` of Adam"
+
+
 def test_a_view_is_masked_by_both_entities(masker: LetterMasker) -> None:
     """The letter of a view shows what its source and itself both allow, its transform's input among them."""
     after = {"id": 1, "email": EMAIL, "login": "countess@example.com", "name": "Ada"}

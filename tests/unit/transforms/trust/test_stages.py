@@ -149,6 +149,33 @@ def test_bounds_belong_to_a_range() -> None:
     assert [record.offset for record in sift(client, found)[0]] == [0, 1, 4]
 
 
+def test_decimals_are_not_negative() -> None:
+    """What is typed most is told by the sign, but minus zero is zero and NaN is no number."""
+    client = config(expectations=[{"expect": "range", "column": "total", "min": 0}])
+    for text, passes in (("0.00", True), ("-0.00", True), ("-0.01", False), ("NaN", False), ("1.00", True)):
+        assert bool(sift(client, [row(1), row(2, total=text)])[1]) is not passes
+
+
+def test_decimals_of_many_digits_are_compared_exactly() -> None:
+    """Neighbours that are one float are told apart."""
+    contract = {"id": "string", "total": "decimal(30,2)"}
+    asked = {"expect": "range", "column": "total", "min": "9007199254740993.01"}
+    client = config(contract=contract, expectations=[asked])
+    found = [
+        MutationRecord(MutationKind.UPSERT, ("a",), ("a", text), (), 1, place)
+        for place, text in enumerate(("9007199254740993.00", "9007199254740993.01", "9007199254740993.02"))
+    ]
+    assert [record.offset for record in sift(client, found, ("id", "total"))[0]] == [1, 2]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_number_that_is_none_is_in_no_range(place: int) -> None:
+    """NaN has no order, wherever it stands among others."""
+    found = [row(each, score=float("nan") if each == place else 0.5) for each in range(3)]
+    client = config(expectations=[{"expect": "range", "column": "score", "min": 0}])
+    assert [each.record.offset for each in sift(client, found)[1]] == [place]
+
+
 def test_the_first_expectation_that_keeps_a_row_back_decides() -> None:
     """A row that breaks several has one dead letter, and warnings do not end the look."""
     asked: list[dict[str, Any]] = [
