@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tillstream.pipelines.records import ChangeEvent, Mutation, Operation
     from tillstream.transforms.aggregate import (
         Aggregate,
+        Combine,
         Contribution,
         Count,
         Max,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Aggregate",
     "ChangeEvent",
+    "Combine",
     "Contribution",
     "Count",
     "KeyedState",
@@ -48,7 +50,7 @@ __all__ = [
     "transform",
 ]
 
-_AGGREGATE = ("Aggregate", "Contribution", "Count", "Max", "Min", "Sum", "TopN", "Window")
+_AGGREGATE = ("Aggregate", "Combine", "Contribution", "Count", "Max", "Min", "Sum", "TopN", "Window")
 _HOMES = {
     **dict.fromkeys(("ChangeEvent", "Mutation", "Operation"), "tillstream.pipelines.records"),
     **dict.fromkeys(_AGGREGATE, "tillstream.transforms.aggregate"),
