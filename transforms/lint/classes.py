@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tillstream.transforms.lint.source import Function, Source, body_of
 
@@ -52,6 +53,7 @@ class Hot:
     owner: DoFnClass | None
 
 
+@lru_cache(maxsize=1)  # all rules look at one file before the next one
 def dofns(source: Source) -> list[DoFnClass]:
     """Return the DoFns, Aggregates and CombineFns that a file defines."""
     classes = [node for node in ast.walk(source.tree) if isinstance(node, ast.ClassDef)]
@@ -59,6 +61,7 @@ def dofns(source: Source) -> list[DoFnClass]:
     return [_described(node) for node in classes if _is_beam(source, node, known, set())]
 
 
+@lru_cache(maxsize=1)
 def hot(source: Source) -> list[Hot]:
     """Return all functions of a file that run for each element, each once."""
     found: dict[int, Hot] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tillstream.pipelines.errors import UserError
 
-__all__ = ["Function", "Source", "body_of", "bound_names", "read_source"]
+__all__ = ["Function", "Source", "body_of", "bound_names", "own_nodes", "read_source"]
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -54,6 +54,7 @@ class Source:
         self._top = {*self.functions, *self.assigned, *self.imports}
         self._top |= {each.name for each in tree.body if isinstance(each, ast.ClassDef)}
         self._lines = text.splitlines()
+        self._local: dict[ast.AST, set[str]] = {}
 
     def name(self, node: ast.AST) -> str | None:
         """Return what an expression names, dotted and from its origin; None where that cannot be told.
@@ -94,11 +95,14 @@ class Source:
 
     def _is_local(self, node: ast.Name) -> bool:
         return any(
-            isinstance(each, _FUNCTIONS)
-            and node.id in bound_names(each)
-            and not any(node.id == name for name, _ in _imports(each))
-            for each in self.around(node)
+            isinstance(each, _FUNCTIONS) and node.id in self._names(each) for each in self.around(node)
         )
+
+    def _names(self, function: Function) -> set[str]:
+        if function not in self._local:
+            imported = {name for name, _ in _imports(function)}
+            self._local[function] = bound_names(function) - imported
+        return self._local[function]
 
 
 def body_of(function: Function) -> Iterator[ast.AST]:
@@ -106,6 +110,16 @@ def body_of(function: Function) -> Iterator[ast.AST]:
     statements = [function.body] if isinstance(function, ast.Lambda) else function.body
     for statement in statements:
         yield from ast.walk(statement)
+
+
+def own_nodes(function: Function) -> Iterator[ast.AST]:
+    """Yield what `body_of` does, without what lies in functions and classes inside."""
+    waiting: list[ast.AST] = [function.body] if isinstance(function, ast.Lambda) else list(function.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, (*_FUNCTIONS, ast.ClassDef)):
+            waiting += ast.iter_child_nodes(node)
 
 
 def bound_names(function: Function) -> set[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from tillstream.transforms.lint.classes import attribute, dofns
 from tillstream.transforms.lint.rule import Found, Rule
-from tillstream.transforms.lint.source import Source, body_of, bound_names
+from tillstream.transforms.lint.source import Source, body_of, bound_names, own_nodes
 from tillstream.transforms.lint.values import handle
 
 __all__ = ["RULE"]
@@ -46,7 +46,7 @@ def _made_in_init(source: Source, init: ast.FunctionDef) -> Iterator[Found]:
 
 def _held(source: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, str]]:
     """Yield the names that a function binds to a handle, with the handle's kind."""
-    for node in body_of(function):
+    for node in own_nodes(function):
         pairs: list[tuple[ast.expr | None, ast.expr]] = []
         if isinstance(node, ast.Assign):
             pairs = [(target, node.value) for target in node.targets]
@@ -69,10 +69,19 @@ def _closures(
         if (source.called(node) or "").startswith("apache_beam.") and isinstance(node, ast.Call):
             inner = next((each for each in node.args[:1] if isinstance(each, ast.Lambda)), None)
         for used in ast.walk(inner) if inner is not None else ():
-            if isinstance(used, ast.Name) and used.id in held and isinstance(used.ctx, ast.Load):
-                own = bound_names(inner) if isinstance(inner, ast.Lambda) else set()
-                if used.id not in own:
-                    yield used, f"found {held[used.id]} of the function around it in {used.id!r}"
+            if isinstance(used, ast.Name) and used.id in held and not _is_rebound(source, used, function):
+                yield used, f"found {held[used.id]} of the function around it in {used.id!r}"
+
+
+def _is_rebound(source: Source, used: ast.Name, function: ast.AST) -> bool:
+    """Tell whether a function between a name and the one that holds the handle binds the name anew."""
+    for around in source.around(used):
+        if around is function:
+            break
+        is_function = isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if is_function and used.id in bound_names(around):
+            return True
+    return False
 
 
 def _given(

@@ -62,7 +62,13 @@ def _is_lazy(source: Source, node: ast.AST, name: str) -> bool:
 
 
 def _is_of_bundle(owner: DoFnClass, name: str) -> bool:
-    return any(method == "start_bundle" for method, _ in owner.bindings.get(name, ()))
+    starting = owner.methods.get("start_bundle")
+    called = (
+        {attribute(node.func) for node in body_of(starting) if isinstance(node, ast.Call)}
+        if starting
+        else set()
+    )
+    return any(method == "start_bundle" or method in called for method, _ in owner.bindings.get(name, ()))
 
 
 RULE = Rule(

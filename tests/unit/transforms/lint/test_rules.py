@@ -207,6 +207,7 @@ CLEAN = [
     "if self.table is None:\n            self.table = load()\n        yield self.table",
     "self.counter.update(1)",
     "self.buffer.append(event)",
+    "self.rows = [*self.rows, event]",
     "requests.get('http://far', timeout=2)",
     "psycopg.connect('host=far connect_timeout=2')",
     "psycopg.connect(self.dsn)",
@@ -243,6 +244,10 @@ class Things(beam.DoFn):
 
     def start_bundle(self):
         self.buffer = []
+        self._forget()
+
+    def _forget(self):
+        self.rows = []
 
     def process(self, event, seen=KeyedState()):
         BODY
@@ -258,6 +263,14 @@ class Plain:
     def process(self, event):
         self.n += 1
         print(time.time(), list({"a", "b"}))
+
+def around(path):
+    class Inner(beam.DoFn):
+        def process(self, event):
+            with open(event) as handle:
+                yield handle.read()
+    handle = open(path)
+    return Inner, "Read" >> beam.Map(lambda handle: handle.read())
 
 def build(p, kind):
     union = int | str
