@@ -11,6 +11,7 @@ from tillstream.configs import ClientConfig
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
 from tillstream.io.replays import ReplayReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
+from tillstream.pipelines.isolation.budget import stop_job
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch
 from tillstream.pipelines.sharding import shard_key
 
@@ -130,10 +131,11 @@ class ChangeCollector:
     def _unknown(self, topic: str) -> RecordError:
         text = f"found topic {topic}, expected one that an entity names"
         if self._frozen:
-            raise SchemaFrozenError(
+            reason = (
                 f"client {self._client!r}: {text}, and schema_evolution.tables is freeze: add an entity for "
                 "it, or leave it out of source.kafka.topics, then launch the job from its last checkpoint"
             )
+            stop_job(SchemaFrozenError(reason))
         return RecordError("unknown_topic", text)
 
     def _refuse(

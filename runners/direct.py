@@ -8,7 +8,6 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import ErrorBudgetError
 from tillstream.pipelines.isolation.budget import last_stop
 from tillstream.pipelines.isolation.process import shared
 from tillstream.pipelines.isolation.watchdog import exit_with
@@ -25,6 +24,7 @@ def run(config: ClientConfig) -> dict[str, int]:
 
     Raises:
         ErrorBudgetError: if more was refused than the client's limits allow.
+        SchemaFrozenError: if changes outgrew a contract that the config froze.
     """
     if config.source.kafka is not None:
         kafka = config.source.kafka.starting_at(dt.datetime.now(dt.timezone.utc))
@@ -34,13 +34,14 @@ def run(config: ClientConfig) -> dict[str, int]:
     shared().watchdog.stuck = exit_with
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config, bounded=True)
+    last_stop()  # of an earlier run
     try:
         result = pipeline.run()
         result.wait_until_finish()
     except Exception:
-        reason = last_stop()
-        if reason is not None:
-            raise ErrorBudgetError(reason) from None
+        stopped = last_stop()
+        if stopped is not None:
+            raise stopped from None
         raise
     counts = dict.fromkeys(("events_read", "mutations_written", "dead_letters"), 0)
     for counter in result.metrics().query()["counters"]:

@@ -16,6 +16,7 @@ from tillstream.configs.forms import COLUMN
 from tillstream.configs.schema_evolution import EvolutionPolicy, Policy
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.evolution import inferred, join, widened
+from tillstream.pipelines.isolation.budget import stop_job
 from tillstream.transforms.contracts import ANY_JSON, CompiledContract, Values
 
 __all__ = ["EvolvingContract", "contract_for"]
@@ -151,7 +152,8 @@ class EvolvingContract(CompiledContract):
             elif policy == "discard_value" and column.nullable:
                 row[name] = None
             elif policy == "freeze":
-                text = f"found {value!r:.100} in column {name!r}, expected {text_of(column)}"
+                # Not the value, which may be personal data.
+                text = f"found a {type(value).__name__} in column {name!r} that is no {text_of(column)}"
                 self._refuse(policy, "types", name, text)
             # Else the contract itself says what is wrong.
         if grown != self._grown:
@@ -181,11 +183,12 @@ class EvolvingContract(CompiledContract):
 
     def _refuse(self, policy: Policy, rule: str, name: str, text: str) -> NoReturn:
         if policy == "freeze":
-            raise SchemaFrozenError(
+            text = (
                 f"entity {self.entity!r}: {text}, and schema_evolution.{rule} is freeze: write the column "
                 f"into the contract as it is now, or set schema_evolution.by_column.{name} to evolve, "
                 "discard_row or discard_value; then launch the job from its last checkpoint"
             )
+            stop_job(SchemaFrozenError(text))
         raise RecordError("schema", f"{text}, and schema_evolution.{rule} is {policy}")
 
     def _grow(self, grown: dict[str, Column]) -> None:

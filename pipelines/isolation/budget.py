@@ -7,20 +7,21 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 
 from tillstream.configs.limits import Limits
-from tillstream.pipelines.errors import ErrorBudgetError
+from tillstream.pipelines.errors import ErrorBudgetError, TillstreamError
 from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE
 from tillstream.pipelines.records import DeadLetter
 
-__all__ = ["ErrorBudget", "StopNote", "last_stop"]
+__all__ = ["ErrorBudget", "StopNote", "last_stop", "stop_job"]
 
 _STEPS = frozenset({"transform", "trust"})
 _VERSION = 1
 _REASONS_SHOWN = 3
-_stops: list[str] = []
+_stops: list[TillstreamError] = []
 
 
 class StopNote(msgspec.Struct):
@@ -111,14 +112,19 @@ class ErrorBudget:
             "in the dead letters. Mend what refuses them, or raise the limit; then start the job from its "
             "newest checkpoint."
         )
-        folder = os.environ.get(FLIGHTS_VARIABLE)
-        if folder is not None:
-            StopNote(_VERSION, reason).write(Path(folder))
-        _stops.append(reason)
-        raise ErrorBudgetError(reason)
+        stop_job(ErrorBudgetError(reason))
 
 
-def last_stop() -> str | None:
+def stop_job(error: TillstreamError) -> NoReturn:
+    """Raise an error that no restart can cure, and see to it that the job is not started again and again."""
+    folder = os.environ.get(FLIGHTS_VARIABLE)
+    if folder is not None:
+        StopNote(_VERSION, str(error)).write(Path(folder))
+    _stops[:] = [error]
+    raise error
+
+
+def last_stop() -> TillstreamError | None:
     """Return why a job has stopped itself in this process, and forget it: runners wrap what steps raise."""
     return _stops.pop() if _stops else None
 

@@ -70,7 +70,7 @@ def test_every_sink_is_in_the_table_with_its_guarantee() -> None:
     assert dict(rows) == {kind: sink_class(kind).guarantee for kind in sink_types()}
 
 
-@pytest.mark.parametrize("name", ["transforms", "testing"])
+@pytest.mark.parametrize("name", ["contracts", "transforms", "testing"])
 def test_the_python_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its blocks run in order, as a reader would type them, and what they assert holds."""
     monkeypatch.chdir(tmp_path)
@@ -80,4 +80,4 @@ def test_the_python_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for number, block in enumerate(blocks):
         exec(compile(block, f"{name}.md, block {number}", "exec"), vars(module))  # noqa: S102  (our own page)
-    assert len(blocks) > 2
+    assert len(blocks) > 1

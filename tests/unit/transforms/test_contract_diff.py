@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tillstream.configs import Column, ColumnModel
@@ -115,6 +115,7 @@ def _ruled(side: dict[str, Any], rules: dict[str, int]) -> dict[str, Any]:
     return {**side, "rules": rules} if takes and rules else side
 
 
+@settings(deadline=None)
 @given(st.none() | _SIDES, st.none() | _SIDES, _RULES, _RULES, st.integers(-70_000, 70_000) | st.none())
 def test_no_row_belies_a_verdict(
     old: dict[str, Any] | None, new: dict[str, Any] | None, first: Any, second: Any, number: int | None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from annotated_types import Gt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, StringConstraints, ValidationError, create_model, field_validator
 
@@ -150,6 +150,7 @@ def test_a_type_said_outright_lets_inner_parts_be() -> None:
     assert column.kind == "json"
 
 
+@settings(deadline=None)
 @given(
     st.integers(-5, 5) | st.none(),
     st.integers(-5, 5) | st.none(),

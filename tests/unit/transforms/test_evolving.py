@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tillstream.configs import ColumnModel
@@ -185,6 +185,7 @@ _VALUES = (
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(["a", "b"]), _VALUES), max_size=6))
 def test_no_order_of_rows_loses_a_value(rows: list[dict[str, Any]]) -> None:
     """Each value is delivered, as itself or as the JSON that it is; nulls are null."""

@@ -12,6 +12,8 @@ from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig, load
 from tillstream.pipelines.errors import ConfigError, SchemaFrozenError, TransformError
+from tillstream.pipelines.isolation.budget import StopNote, last_stop
+from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetterBatch, MutationBatch, Operation
 from tillstream.transforms.fake_state import FakeState
 from tillstream.transforms.resolving import resolve
@@ -137,6 +139,19 @@ def test_what_is_frozen_stops_the_job(client: Callable[..., ClientConfig], view:
     assert run(frozen, PLAIN)[1] == []
     with pytest.raises(SchemaFrozenError, match="'promo'"):
         run(frozen, PLAIN, WIDE)
+
+
+def test_a_stop_is_noted_for_whoever_would_start_the_job_again(
+    client: Callable[..., ClientConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flink restarts without end; the note ends that, with the reason."""
+    monkeypatch.setenv(FLIGHTS_VARIABLE, str(tmp_path))
+    with pytest.raises(SchemaFrozenError) as caught:
+        run(client(columns="freeze"), WIDE)
+    note = StopNote.read(tmp_path)
+    assert note is not None
+    assert note.reason == str(caught.value)
+    assert last_stop() is caught.value
 
 
 def test_both_sides_of_a_transform_keep_its_rules(client: Callable[..., ClientConfig]) -> None:
