@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import lru_cache
 from operator import itemgetter
 from typing import Annotated, Any, Literal
 
@@ -323,11 +324,21 @@ def _field(name: str, column: Column) -> tuple[Any, ...]:
 def _compile(
     columns: Sequence[Column], *, strict: bool = False, ignored: Mapping[str, Any] | None = None
 ) -> _Compiled:
+    return _compiled(tuple(columns), strict, tuple((ignored or {}).items()))
+
+
+# Compiling takes a millisecond; tests set up the same stages thousands of times.
+@lru_cache(maxsize=256)
+def _compiled(
+    columns: tuple[Column, ...],
+    strict: bool,  # noqa: FBT001  (part of the cache's key)
+    ignored: tuple[tuple[str, Any], ...],
+) -> _Compiled:
     # Databases name columns as they like, Python's fields must be identifiers.
     names = {f"f{place}": column.name for place, column in enumerate(columns)}
     fields: list[Any] = [_field(*each) for each in zip(names, columns, strict=True)]
-    others = {f"g{place}": name for place, name in enumerate(ignored or ())}
-    fields += [(field, (ignored or {})[name], None) for field, name in others.items()]
+    others = {f"g{place}": name for place, (name, _) in enumerate(ignored)}
+    fields += [(field, kind, None) for field, (_, kind) in zip(others, ignored, strict=True)]
     # Required fields may follow optional ones only by keyword, which keeps the contract's order.
     struct = msgspec.defstruct(
         "Row", fields, rename={**names, **others}, kw_only=True, gc=False, forbid_unknown_fields=strict
