@@ -117,6 +117,6 @@ RULE = Rule(
     code="TS009",
     about="a call that may block for ever, and time.sleep",
     why="while it waits no checkpoint completes and the whole job stands still",
-    instead="do without, or give it a timeout; for reference data ask for a Lookup() instead of calling a service",
+    instead="do without, or give it a timeout; ask for a Lookup() in place of a service",
     check=_check,
 )

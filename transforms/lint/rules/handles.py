@@ -78,8 +78,9 @@ def _is_rebound(source: Source, used: ast.Name, function: ast.AST) -> bool:
     for around in source.around(used):
         if around is function:
             break
-        is_function = isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if is_function and used.id in bound_names(around):
+        if not isinstance(around, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if used.id in bound_names(around):
             return True
     return False
 
