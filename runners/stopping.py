@@ -8,13 +8,19 @@ was raised stays in the job's exceptions, and its newest checkpoint is retained.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tillstream.pipelines.errors import TillstreamError
 from tillstream.pipelines.isolation.budget import StopNote
 
-__all__ = ["obey_stop"]
+if TYPE_CHECKING:
+    from tillstream.runners.flink.rest import FlinkRest
 
+__all__ = ["obey_stop", "stop_of"]
+
+_REASON = re.compile(r"client \S+ has stopped itself: .*")
 _logger = logging.getLogger(__name__)
 
 
@@ -29,6 +35,7 @@ def obey_stop(folder: Path, client: str, rest_url: str) -> None:
     note = StopNote.read(folder)
     if note is None:
         return
+    # With requests, which a process needs for this alone.
     from tillstream.runners.flink.rest import FlinkRest
 
     rest = FlinkRest(rest_url)
@@ -39,3 +46,21 @@ def obey_stop(folder: Path, client: str, rest_url: str) -> None:
     except TillstreamError as error:
         # The job's own steps raise the note's reason then, at each restart.
         _logger.error("%s; cannot cancel it: %s", note.reason, error)  # noqa: TRY400
+
+
+def stop_of(rest: FlinkRest, client: str) -> str | None:
+    """Return why a client's last job has stopped itself, and from where it can go on; None if it has not.
+
+    Args:
+        rest: of the cluster, which remembers its last jobs.
+        client: name of the job.
+    """
+    jobs = [job for job in rest.jobs() if job["name"] == client]
+    if not jobs:
+        return None
+    last = max(jobs, key=lambda job: int(job["start-time"]))
+    found = _REASON.search(rest.root_cause(last["jid"])) if last["state"] == "CANCELED" else None
+    if found is None:
+        return None
+    newest = (rest.checkpoints(last["jid"]).get("latest") or {}).get("completed") or {}
+    return f"job {last['jid']}: {found[0].strip()} Its newest checkpoint: {newest.get('external_path')}"

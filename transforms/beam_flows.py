@@ -213,7 +213,7 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
             try:
                 refuse_placeholders(record.after)
                 event = self._tillstream_reader.event(batch, record)
-                guard.enter(record.offset)
+                guard.enter(record)
                 try:
                     return mutations_of(super().process(event, *args, **kwargs), guard.mutations_max)
                 finally:

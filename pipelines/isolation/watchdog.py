@@ -40,7 +40,7 @@ class Watched(Protocol):
     """Be watched.
 
     Attributes:
-        token: differs for each record, 0 between them.
+        token: the record that is worked on, None between two.
         thread: that works on it.
         limit_s: how long it may.
         lock: held while the watchdog interrupts.
@@ -48,7 +48,7 @@ class Watched(Protocol):
         name: of the transform.
     """
 
-    token: int
+    token: object
     thread: int
     limit_s: float
     lock: threading.Lock
@@ -74,7 +74,7 @@ class Watchdog:
     def __init__(self, stuck: Callable[[Watched, str], None], trace: BinaryIO | None = None) -> None:
         self.stuck = stuck
         self._trace = trace
-        self._guards: weakref.WeakKeyDictionary[Watched, tuple[int, float]] = weakref.WeakKeyDictionary()
+        self._guards: weakref.WeakKeyDictionary[Watched, tuple[object, float]] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
         self._look_s = _LOOK_S_MAX
         self._limit_s = 0.0
@@ -84,7 +84,7 @@ class Watchdog:
     def watch(self, guard: Watched) -> None:
         """Watch a guard for as long as someone else holds it."""
         with self._lock:
-            self._guards[guard] = (0, 0.0)
+            self._guards[guard] = (None, 0.0)
             self._look_s = min(self._look_s, max(_LOOK_S_MIN, guard.limit_s / _LOOKS))
             self._limit_s = max(self._limit_s, guard.limit_s)
             # The first record may be the one that lets no other thread run.
@@ -117,9 +117,9 @@ class Watchdog:
         for guard, (token, age_s) in guards:
             self._guards[guard] = self._look(guard, token, age_s, passed_s)
 
-    def _look(self, guard: Watched, token: int, age_s: float, passed_s: float) -> tuple[int, float]:
+    def _look(self, guard: Watched, token: object, age_s: float, passed_s: float) -> tuple[object, float]:
         now = guard.token
-        if now == 0 or now != token:
+        if now is None or now is not token:
             return now, 0.0
         age_s += passed_s
         if age_s >= guard.limit_s + GRACE_S:
@@ -128,10 +128,10 @@ class Watchdog:
             _interrupt(guard, token)
         return token, age_s
 
-    def _report(self, guard: Watched, token: int) -> None:
+    def _report(self, guard: Watched, token: object) -> None:
         frame = sys._current_frames().get(guard.thread)  # noqa: SLF001  (the documented way)
         trace = "" if frame is None else "".join(traceback.format_stack(frame))
-        if guard.token == token:
+        if guard.token is token:
             guard.blame(trace)
             self.stuck(
                 guard,
@@ -140,11 +140,11 @@ class Watchdog:
             )
 
 
-def _interrupt(guard: Watched, token: int) -> None:
+def _interrupt(guard: Watched, token: object) -> None:
     with guard.lock:
         # First told, then looked: a worker that leaves its record in between finds that it was told.
         guard.interrupted = True
-        if guard.token == token:
+        if guard.token is token:
             _raise_in(guard.thread, RecordTimeoutError)
         else:
             guard.interrupted = False
@@ -156,7 +156,7 @@ def interrupt_nobody(guard: Watched) -> bool:
     Returns:
         whether it had interrupted the guard's record.
     """
-    guard.token = 0
+    guard.token = None
     while True:
         with contextlib.suppress(RecordTimeoutError), guard.lock:
             _raise_in(threading.get_ident(), _NOTHING)

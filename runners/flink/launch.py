@@ -12,6 +12,7 @@ from pathlib import Path
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.stopping import stop_of
 
 __all__ = ["Launched", "launch"]
 
@@ -66,6 +67,9 @@ def launch(
             f"client {config.client} runs already as job {running[0]} at {rest.url}: one job per client; "
             f"cancel it first"
         )
+    stopped = stop_of(rest, config.client)
+    if stopped is not None:
+        progress(stopped)
     bounded = config.source.files is not None
     if config.source.kafka is not None:
         kafka = config.source.kafka.starting_at(dt.datetime.now(dt.timezone.utc))

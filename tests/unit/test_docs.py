@@ -6,6 +6,7 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import typer.main
@@ -13,6 +14,7 @@ import typer.main
 from tillstream.cli import app
 from tillstream.cli_reference import reference
 from tillstream.io.sinks import sink_class, sink_types
+from tillstream.pipelines.isolation.strikes import Kind
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "k8s" / "README.md"]
@@ -54,6 +56,7 @@ def test_every_reason_of_a_dead_letter_is_explained() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             given |= set(re.findall(r"RecordError\(\s*\"([a-z_]+)\"", path.read_text(encoding="utf-8")))
             given |= set(re.findall(r"reason=\"([a-z_]+)\"", path.read_text(encoding="utf-8")))
+    given |= set(get_args(Kind))
     page = (ROOT / "docs/dead-letters.md").read_text(encoding="utf-8")
     rows = [
         line.split("|")[2]

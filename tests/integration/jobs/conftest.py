@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -49,10 +50,13 @@ def _pause() -> None:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     """Return a local stack that is up, and take it down afterwards."""
     local = LocalStack.open(tmp_path_factory.mktemp("jobs") / "stack")
+    # A secret in the TaskManager's environment that no config names.
+    os.environ["OTHERS_PASSWORD"] = "theirs"
     try:
         local.up(["warehouse", "kafka", "jobmanager", "taskmanager"])
         yield local
     finally:
+        del os.environ["OTHERS_PASSWORD"]
         local.down(wipe=True)
 
 

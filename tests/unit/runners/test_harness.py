@@ -1,9 +1,18 @@
-"""The harness limits its memory before it runs a client's code."""
+"""The harness limits its memory, and what it sees, before it runs a client's code."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+from tillstream.pipelines.isolation.recorder import read_wrecks
+from tillstream.runners.bounds import BOUNDS_VARIABLE, FOLDER_VARIABLE, Bounds
 
 PROGRAM = """
 from tillstream.runners.harness import limit_memory_mb
@@ -20,3 +29,43 @@ def test_past_the_limit_memory_is_refused() -> None:
     """An allocation past the limit fails in the process that asks, so that its neighbours keep theirs."""
     finished = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     assert finished.stdout == "refused\n"
+
+
+ISOLATED = """
+import json, os, signal, sys
+from pathlib import Path
+from tillstream.runners.harness import _isolate
+from tillstream.pipelines.isolation.process import shared
+_isolate("/nowhere")
+flight = shared().flight("acme.x@1.0.0")
+flight.identify("acme.public.orders", 0, 1)
+flight.words[0] = 7
+theirs = "THEIRS" in os.environ or b"THEIRS" in Path("/proc/self/environ").read_bytes()
+print(json.dumps([os.environ.get("OURS"), theirs, os.environ["TILLSTREAM_FLIGHTS"]]), flush=True)
+os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(("kind", "blamed"), [("SIGTERM", []), ("SIGKILL", [7])])
+def test_it_sees_its_own_clients_variables_and_blames_no_record_for_its_end(
+    kind: str, blamed: list[int], tmp_path: Path
+) -> None:
+    """Others' secrets are gone, also from what the kernel shows; a death that was asked for blames nobody."""
+    script = tmp_path / "harness.py"
+    script.write_text(ISOLATED)
+    old = tmp_path / "flights" / "acme" / "41"
+    old.mkdir(parents=True)
+    bounds = Bounds("acme", 42, "http://127.0.0.1:1", ("OURS",), (), ())
+    given = {BOUNDS_VARIABLE: bounds.encode(), FOLDER_VARIABLE: str(tmp_path / "flights")}
+    finished = subprocess.run(
+        [sys.executable, str(script), kind],
+        env={**os.environ, **given, "OURS": "1", "THEIRS": "2"},
+        capture_output=True,
+        check=False,
+    )
+    ours, theirs, folder = json.loads(finished.stdout)
+    assert (ours, theirs, Path(folder)) == ("1", False, old.parent / "42")
+    assert finished.returncode == (128 + signal.SIGTERM if kind == "SIGTERM" else -signal.SIGKILL)
+    assert not old.exists()
+    assert [record[3] for wreck in read_wrecks(Path(folder)) for record in wreck.records] == blamed
