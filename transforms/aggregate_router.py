@@ -96,6 +96,7 @@ class AggregateRouter:
                     changes.setdefault(shard, []).append(change)
                 continue
             letters.append(letter_of(batch, record, refused, self._flow, trace))
+        guard.end()
         self._sweep(state)
         return [self._message(batch, shard, each) for shard, each in changes.items()], letters
 
@@ -109,7 +110,7 @@ class AggregateRouter:
         refuse_placeholders(record.after)
         event = self._reader.event(batch, record)
         assert event.after is not None  # as record.after
-        guard.enter(record.offset)
+        guard.enter(record)
         try:
             made = self._aggregate.contributions(event.after, event)
             found = at_most(made, guard.mutations_max, "contributions")

@@ -12,11 +12,13 @@ from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.records import (
     ChangeBatch,
+    ChangeRecord,
     DeadLetter,
     Mutation,
     MutationBatch,
     MutationKind,
     MutationRecord,
+    Operation,
 )
 from tillstream.transforms import exact_values
 from tillstream.transforms.aggregate import Aggregate
@@ -159,6 +161,7 @@ class AggregateWork:
                 self._shard.update({place: (touched.span.end_us, group.encode())})
             else:
                 self._shard.delete(place)
+        kind.guard.end()
 
     def sweep(self) -> None:
         """Forget, now and then, groups whose windows are closed; their rows stay as they are."""
@@ -202,7 +205,7 @@ class AggregateWork:
         place = (change.source_time_us, message.topic, message.partition, change.offset)
         if guard.condemned is not None and change.offset in guard.condemned:
             raise guard.condemned[change.offset].error()
-        guard.enter(change.offset)
+        guard.enter(ChangeRecord(change.offset, Operation.UPDATE, (), (), change.source_time_us, None, None))
         try:
             made = self._kind.aggregate.rows(touched.values, touched.span.window(), group.results())
             rows = [dict(row) for row in at_most(made, guard.mutations_max, "rows")]
