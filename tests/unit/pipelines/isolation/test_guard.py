@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import pytest
 from tillstream.configs.limits import Limits
 from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.isolation import guard as guard_module
+from tillstream.pipelines.isolation import watchdog
 from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE, Shared
 from tillstream.pipelines.isolation.strikes import Strike, StrikeStore
@@ -171,31 +173,76 @@ def test_what_hangs_in_python_is_interrupted(deed: Callable[[ChangeEvent], Any])
 
 
 def test_late_interruptions_hit_nobody_else() -> None:
-    """Records that end just when their time is up never leave an exception for what comes after."""
-    guard = RecordGuard(Limits(record_timeout_ms=100), "acme.act@1.0.0")
-    guard.begin(batch())
+    """Records that end just when they are interrupted never leave an exception for what comes after."""
+    guard = RecordGuard(Limits(record_timeout_ms=None), "acme.act@1.0.0")
+    changes = batch(*range(30_000))
+    guard.begin(changes)
+    done = threading.Event()
+    pauses = random.Random(7)  # noqa: S311  (pauses, not keys)
+
+    def interrupt_at_random() -> None:
+        while not done.is_set():
+            token = guard.token
+            for _ in range(pauses.randrange(300)):
+                pass
+            if token is not None:
+                watchdog._interrupt(guard, token)
+            # As the watchdog does, it gives the thread time to leave.
+            while guard.interrupted and not done.wait(0.0001):
+                pass
+
+    adversary = threading.Thread(target=interrupt_at_random)
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(0.00001)
+    adversary.start()
     interrupted = 0
-    end_s = time.monotonic() + 3
-    number = 0
-    while time.monotonic() < end_s:
-        number += 1
-        try:
-            guard.enter(batch(number).records[0])
+    try:
+        for record in changes.records:
             try:
-                until_s = time.monotonic() + 0.1 + (number % 7) * 0.004
-                while time.monotonic() < until_s:
-                    pass
-            finally:
-                guard.leave()
-        except RecordTimeoutError as error:
-            guard.judge(error, number)
-            interrupted += 1
-        # Nothing may arrive from here on.
-        assert not guard.interrupted
-        for _ in range(2000):
-            pass
-    assert number > 10
-    assert interrupted > 0
+                guard.enter(record)
+                try:
+                    for _ in range(record.offset % 50):
+                        pass
+                finally:
+                    guard.leave()
+            except RecordTimeoutError as error:
+                guard.judge(error, record.offset)
+                interrupted += 1
+            # Nothing may arrive from here on.
+            for _ in range(record.offset % 70):
+                pass
+    finally:
+        done.set()
+        adversary.join(30)
+        sys.setswitchinterval(switch_s)
+    assert 0 < interrupted < len(changes.records)
+
+
+def test_an_interruption_that_comes_too_late_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record ends between the watchdog's look and its interruption: nothing arrives after it."""
+    guard = RecordGuard(Limits(record_timeout_ms=None), "acme.act@1.0.0")
+    changes = batch(1)
+    guard.begin(changes)
+    looked, raise_in = threading.Event(), watchdog._raise_in
+
+    def raise_late(thread: int, error: Any) -> None:
+        if error is RecordTimeoutError:
+            looked.set()
+            while guard.token is not None:
+                pass
+        raise_in(thread, error)
+
+    monkeypatch.setattr(watchdog, "_raise_in", raise_late)
+    guard.enter(changes.records[0])
+    late = threading.Thread(target=watchdog._interrupt, args=(guard, guard.token))
+    late.start()
+    assert looked.wait(30)
+    with pytest.raises(RecordTimeoutError):
+        guard.leave()
+    late.join(30)
+    assert not guard.interrupted
+    for _ in range(100_000):
+        pass
 
 
 def test_condemned_records_are_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
