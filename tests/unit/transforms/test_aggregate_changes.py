@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,8 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tillstream.pipelines.records import Operation
+from tillstream.transforms.aggregate import Window
+from tillstream.transforms.api import transform
 
-from .aggregate_rig import START, Event, Run, config, expected_bests, expected_hours, order
+from .aggregate_rig import (
+    START,
+    Event,
+    Hour,
+    Hours,
+    Order,
+    Run,
+    config,
+    expected_bests,
+    expected_hours,
+    order,
+)
 
 STORES = st.sampled_from(["a", "b", "c", None])
 TOTALS = st.decimals("-100", "100", places=2).map(str)
@@ -150,6 +165,40 @@ def test_a_change_that_is_refused_counts_as_before() -> None:
         ("hours", 4, "contract", "acme.hours@1.0.0"),
     ]
     assert [values[2:4] for values in run.table("hours").values()] == [(2, 11)]
+
+
+@transform("acme.hours@1.1.0", input=Order, output=Hour)
+class Picky(Hours):
+    """Make no rows of three orders, one that breaks its contract of four, and none that ends of five."""
+
+    def rows(
+        self, group: tuple[Any, ...], window: Window | None, totals: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Make one row, mostly."""
+        if totals["orders"] == 3:
+            raise ValueError("three orders")
+        made = [
+            {**row, "orders": "four"} if totals["orders"] == 4 else row
+            for row in super().rows(group, window, totals)
+        ]
+        yield from itertools.cycle(made) if totals["orders"] == 5 else made
+
+
+def test_rows_that_cannot_be_made_leave_the_last_ones() -> None:
+    """A raise, a broken contract and a generator without end are letters; the next rows are right again."""
+    client = config({"hours": "acme.hours@1.1.0"}, shards=1, limits={"mutations_per_record_max": 100})
+    run = Run(client, classes=[Picky])
+    counts = []
+    for key in range(1, 7):
+        run.feed(Event(key, key, order(key, "a", "1.00")))
+        counts.append(run.table("hours")["a", START][2])
+    assert counts == [1, 2, 2, 2, 2, 6]
+    assert [(each.offset, each.reason, each.transform) for each in run.letters] == [
+        (3, "transform_failed", "acme.hours@1.1.0"),
+        (4, "contract", "acme.hours@1.1.0"),
+        (5, "too_many_mutations", "acme.hours@1.1.0"),
+    ]
+    assert all("of the window from 2026-03-01T00:00:00+00:00" in each.detail for each in run.letters)
 
 
 class TestLateness:
