@@ -98,7 +98,9 @@ class LetterMasker:
             return letter
         found: set[str] = set()
         key, is_key_read = self._document(letter.key, rules, found)
-        payload, is_read = self._document(letter.payload, rules, found)
+        # Rows have names; what an aggregate adds up has none, unless it is still the change itself.
+        is_nameless = rules.is_nameless and letter.step == "transform"
+        payload, is_read = self._document(letter.payload, rules, found, is_nameless=is_nameless)
         is_withheld = (
             rules.is_withheld
             or self._config.privacy.error_messages == "withhold"
@@ -154,13 +156,15 @@ class LetterMasker:
             is_nameless=any(flow.kind == "aggregate" for flow in flows),
         )
 
-    def _document(self, text: bytes | None, rules: _Rules, found: set[str]) -> tuple[bytes | None, bool]:
+    def _document(
+        self, text: bytes | None, rules: _Rules, found: set[str], *, is_nameless: bool = False
+    ) -> tuple[bytes | None, bool]:
         """Return a JSON document masked, and whether it could be read."""
         if text is None or not rules.maskers:
             return text, True
         try:
             node = _decode(text)
-            if not isinstance(node, dict) or (rules.is_nameless and "contributions" in node):
+            if not isinstance(node, dict) or (is_nameless and "op" not in node):
                 return self._hidden(text), False
             return _encode(_Walk(rules, found).envelope(node)), True
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, TypeError):
