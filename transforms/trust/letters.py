@@ -216,12 +216,14 @@ class _Walk:
             return None
         if not isinstance(value, dict):
             return WITHHELD
-        return {
-            name: WITHHELD
-            if self._known is not None and name not in self._known
-            else self._column(name, found, 0)
-            for name, found in value.items()
-        }
+        return {name: self._known_column(name, found) for name, found in value.items()}
+
+    def _known_column(self, name: str, value: Any) -> Any:
+        if self._known is None or name in self._known:
+            return self._column(name, value, 0)
+        # Rules may speak of it.
+        self._found.update(leaves_of(value))
+        return WITHHELD
 
     def _column(self, name: str, value: Any, depth: int) -> Any:
         masker = self._maskers.get(name)

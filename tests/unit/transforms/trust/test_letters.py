@@ -190,6 +190,13 @@ def test_what_rules_say_of_values_is_masked(masker: LetterMasker) -> None:
     assert masked.detail == "Expected `x`, got `[masked]`, '[masked]' and '[masked]'…"
 
 
+def test_what_rules_say_of_unknown_columns_is_masked(masker: LetterMasker) -> None:
+    """A column that no contract names may hold anything."""
+    more = {"step": "transform", "reason": "schema", "detail": "found column ssn with `078-05-1120`"}
+    masked = masker.mask(letter({"after": {"id": 1, "ssn": "078-05-1120"}}, **more))
+    assert masked.detail == "found column ssn with `[masked]`"
+
+
 def test_a_short_value_is_taken_out_where_it_stands_alone(masker: LetterMasker) -> None:
     """It stands inside of other words by chance."""
     more = {"step": "transform", "reason": "contract", "detail": "found `ADA` of Adam"}
