@@ -141,8 +141,9 @@ class _Run:
         self._outcome = Outcome()
         self._cells: dict[tuple[int, bytes], Cells] = {}
         self._instances: dict[tuple[int, int], beam.DoFn] = {}
-        # By taker, then by the key that a message came from: what comes from one key stays in order.
-        self._pending: list[dict[bytes, list[Any]]] = [{} for _ in self._nodes]
+        # By taker, then by the stage and the key that a message came from: from one key it stays in order.
+        self._pending: list[dict[tuple[int, bytes], list[Any]]] = [{} for _ in self._nodes]
+        self._is_late = False
 
     def run(self) -> Outcome:
         """Deliver all, and return what came out."""
@@ -173,11 +174,10 @@ class _Run:
                 self._restore(kept[crash.back_to])
                 again_until, again_size, done = max(again_until, done), crash.bundle, crash.back_to
                 continue
-            if done not in holds or done < again_until:
-                self._drain(backwards=bool(done - 1 in holds))
+            self._drain(late=done if done in holds and done >= again_until else None)
             if done in restarts and done >= again_until:
                 self._tear_down()
-        self._drain(backwards=True)
+        self._drain()
         self._tear_down()
         return self._outcome
 
@@ -211,14 +211,20 @@ class _Run:
             elements.append((self._shard_keys[first.shard], frame))
         self._bundle(0, elements)
 
-    def _drain(self, *, backwards: bool = False) -> None:
-        """Hand on what waits between the stages, and what that gives in turn."""
+    def _drain(self, *, late: int | None = None) -> None:
+        """Hand on what waits between the stages, and what that gives in turn.
+
+        Args:
+            late: where a number is given, stages get nothing yet whose own number is odd and it even, or the
+                other way round. What was kept back then comes last in, first out by where it came from.
+        """
         for number in range(1, len(self._nodes)):
             waiting = self._pending[number]
-            if waiting:
+            if waiting and (late is None or (number + late) % 2 == 0):
                 self._pending[number] = {}
-                sources = reversed(waiting) if backwards else iter(waiting)
+                sources = reversed(waiting) if self._is_late else iter(waiting)
                 self._bundle(number, [element for source in sources for element in waiting[source]])
+        self._is_late = late is not None
 
     def _bundle(self, number: int, elements: Sequence[Any]) -> None:
         """Run one bundle of one stage: each of its instances takes the keys that are its own."""
@@ -257,7 +263,7 @@ class _Run:
                 elif taker == LETTERS:
                     outcome.letters.append(result)
                 else:
-                    self._pending[taker].setdefault(source, []).append(result)
+                    self._pending[taker].setdefault((number, source), []).append(result)
 
     def _instance_of(self, element: Any) -> int:
         count = self._schedule.instances

@@ -35,7 +35,7 @@ class Schedule:
         bundles: after how many deliveries a bundle ends.
         restarts: after how many deliveries instances are torn down and made anew, with nothing lost.
         crashes: what is lost and delivered again.
-        holds: after how many deliveries messages between stages are held back for another bundle.
+        holds: after how many deliveries every other stage gets its messages only with those of later ones.
         grouped: whether a bundle's events come as one batch for each shard, as a poll gives them, rather than
             in their own order.
         instances: of each stage; shards are spread over them.
