@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from tillstream import configs
 from tillstream.configs import ClientConfig, load
 from tillstream.pipelines.errors import ExpectationError
+from tillstream.pipelines.isolation.budget import last_stop
 from tillstream.pipelines.template import build
 
 EXAMPLES = Path(configs.__file__).parent / "examples"
@@ -34,8 +36,10 @@ PERSONAL = (
 
 
 @pytest.fixture(autouse=True)
-def _salt(monkeypatch: pytest.MonkeyPatch) -> None:
+def _salt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PRIVACY_SALT", "0123456789abcdef")
+    yield
+    last_stop()  # what stops a job is kept for the command that runs it
 
 
 def example(tmp_path: Path) -> ClientConfig:

@@ -13,13 +13,18 @@ from apache_beam.metrics import Metrics
 from tillstream.configs import ClientConfig
 from tillstream.configs.trust import STREAM_KINDS, Expectation
 from tillstream.pipelines.errors import ExpectationError, RecordError
+from tillstream.pipelines.isolation.budget import stop_job
 from tillstream.pipelines.records import ChangeBatch, MutationRecord
 from tillstream.transforms.output import Refused, RowStage
 from tillstream.transforms.trust.checks import TIME, Check, compile_check
 from tillstream.transforms.trust.masks import Masker, mask_names, masker_of, salt_of
 
-__all__ = ["ExpectRows", "MaskRows", "Warnings", "counter_of", "trust_stages"]
+__all__ = ["MEND", "ExpectRows", "MaskRows", "Warnings", "counter_of", "trust_stages"]
 
+MEND = (
+    "it is of severity fail, so the job has stopped: mend the source or change the severity, then start the "
+    "job from its newest checkpoint"
+)
 _LOG = logging.getLogger(__name__)
 _WARN_INTERVAL_S = 10.0
 _SHOWN_CHARACTERS_MAX = 200
@@ -165,9 +170,7 @@ class ExpectRows:
                 return severity, RecordError(f"expectation:{name}", detail)
             about = f"client {self._client}, entity {self._entity}: expectation {name}"
             if severity == "fail":
-                raise ExpectationError(
-                    f"{about}: {detail}; it is of severity fail: mend the source, or change the severity"
-                )
+                stop_job(ExpectationError(f"{about}: {detail}; {MEND}"))
             self._warnings.warn(about, detail)
         return "", None
 

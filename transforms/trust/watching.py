@@ -18,9 +18,10 @@ import msgspec
 from tillstream.configs import ClientConfig
 from tillstream.configs.trust import STREAM_KINDS, Expectation
 from tillstream.pipelines.errors import ExpectationError
+from tillstream.pipelines.isolation.budget import stop_job
 from tillstream.pipelines.records import Framed, MutationBatch
 from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_memory, specs
-from tillstream.transforms.trust.stages import Warnings, counter_of
+from tillstream.transforms.trust.stages import MEND, Warnings, counter_of
 
 __all__ = ["DriftWatch", "Seen", "UniqueWatch", "watch"]
 
@@ -280,9 +281,7 @@ class _Watcher(beam.DoFn):
         broken = each.see(seen, shard)
         about = f"client {self._config.client}, entity {seen.entity}: expectation {seen.name}"
         if broken and each.expectation.own_severity == "fail":
-            raise ExpectationError(
-                f"{about}: {broken[0]}; it is of severity fail: mend the source, or change the severity"
-            )
+            stop_job(ExpectationError(f"{about}: {broken[0]}; {MEND}"))
         shard.commit()
         self._counters[place].inc(len(broken))
         for detail in broken:

@@ -6,13 +6,14 @@ import datetime as dt
 import hashlib
 import hmac
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import ExpectationError, UserError
+from tillstream.pipelines.isolation.budget import last_stop
 from tillstream.pipelines.records import ChangeBatch, MutationKind, MutationRecord
 from tillstream.transforms.output import Refused, row_stages
 from tillstream.transforms.trust.stages import Warnings
@@ -24,8 +25,10 @@ GOOD = ("a", "ada@example.com", "10.00", 0.5, "1980-02-28", dt.datetime(2026, 1,
 
 
 @pytest.fixture(autouse=True)
-def _salt(monkeypatch: pytest.MonkeyPatch) -> None:
+def _salt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TEST_SALT", SALT)
+    yield
+    last_stop()  # what stops a job is kept for the command that runs it
 
 
 def config(**entity: Any) -> ClientConfig:
