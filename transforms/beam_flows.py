@@ -218,6 +218,7 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
                     return mutations_of(super().process(event, *args, **kwargs), guard.mutations_max)
                 finally:
                     guard.leave()
+                    guard.end()
             except RecordError as error:
                 refused = error
             except BaseException as error:  # noqa: BLE001  # a client's code may raise anything

@@ -90,13 +90,15 @@ class FlowRunner:
         """
         letters = []
         self._guard.begin(batch)
-        for record in batch.records:
-            if sieve is not None and sieve.keeps_back(record):
-                continue
-            letter = self._apply(batch, record, state, {})
-            if letter is not None and (sieve is None or sieve.refused(record, letter)):
-                letters.append(letter)
-        self._guard.end()
+        try:
+            for record in batch.records:
+                if sieve is not None and sieve.keeps_back(record):
+                    continue
+                letter = self._apply(batch, record, state, {})
+                if letter is not None and (sieve is None or sieve.refused(record, letter)):
+                    letters.append(letter)
+        finally:
+            self._guard.end()
         return letters
 
     def apply(
@@ -115,9 +117,10 @@ class FlowRunner:
             arguments: for parameters of `process` beside the event and its state.
         """
         self._guard.begin(batch)
-        letter = self._apply(batch, record, state, arguments)
-        self._guard.end()
-        return letter
+        try:
+            return self._apply(batch, record, state, arguments)
+        finally:
+            self._guard.end()
 
     def setup(self) -> None:
         """Set up the DoFn; raises TransformError where it raises."""

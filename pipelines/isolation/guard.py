@@ -7,12 +7,11 @@ import resource
 import threading
 import traceback
 from collections.abc import Mapping
-from pathlib import Path
 
 from tillstream.configs.limits import Limits
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.logs import limit_logs
-from tillstream.pipelines.isolation.process import shared
+from tillstream.pipelines.isolation.process import data_bytes, shared
 from tillstream.pipelines.isolation.strikes import Strike
 from tillstream.pipelines.isolation.watchdog import RecordTimeoutError, interrupt_nobody
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord
@@ -121,7 +120,7 @@ class RecordGuard:
         trace = _trace(error)
         error.__traceback__ = None
         gc.collect()
-        if limit == resource.RLIM_INFINITY or _data_bytes() > _RELEASED * limit:
+        if limit == resource.RLIM_INFINITY or data_bytes() > _RELEASED * limit:
             if self._process.strikes is not None:
                 place = (self.name, self._topic, self._partition, offset)
                 self._process.strikes.add([Strike(*place, "out_of_memory", trace=trace)])
@@ -129,14 +128,6 @@ class RecordGuard:
             raise error
         detail = f"process met the limit of {limit // 1024**2} MiB, flink.memory_mb_max"
         return RecordError("out_of_memory", detail), trace
-
-
-def _data_bytes() -> int:
-    """Return what counts against the limit (proc(5), VmData)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmData:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _words(error: BaseException) -> str:

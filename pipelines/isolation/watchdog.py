@@ -73,6 +73,8 @@ class Watchdog:
 
     def __init__(self, stuck: Callable[[Watched, str], None], trace: BinaryIO | None = None) -> None:
         self.stuck = stuck
+        # What else is looked at, each time.
+        self.also: Callable[[], None] = lambda: None
         self._trace = trace
         self._guards: weakref.WeakKeyDictionary[Watched, tuple[object, float]] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -105,6 +107,7 @@ class Watchdog:
             before_s = now_s
             self._set_timer()
             self._look_at_all(passed_s)
+            self.also()
 
     def _set_timer(self) -> None:
         if self._trace is not None:

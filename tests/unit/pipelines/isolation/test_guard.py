@@ -269,7 +269,7 @@ def test_memory_that_comes_back_is_the_records_own_fault(
     monkeypatch.setattr(shared, "end_soon", lambda: ended.append(True))
     monkeypatch.setattr(guard_module, "shared", lambda: shared)
     monkeypatch.setattr(guard_module.resource, "getrlimit", lambda _: (1 << 40, 1 << 40))
-    monkeypatch.setattr(guard_module, "_data_bytes", lambda: held_bytes)
+    monkeypatch.setattr(guard_module, "data_bytes", lambda: held_bytes)
     if reason is not None:
         (letter,), passed = run(_raising(MemoryError()))
         assert (letter.reason, passed, ended) == (reason, [GOOD, GOOD], [])
@@ -280,6 +280,25 @@ def test_memory_that_comes_back_is_the_records_own_fault(
     assert ended == [True, True]
     (letter,), passed = run(_raising(AssertionError("tried")))
     assert (letter.reason, passed) == ("out_of_memory", [GOOD, GOOD])
+
+
+def test_a_process_without_memory_left_starts_anew(tmp_path: Path) -> None:
+    """It does not wait for a thread of Beam's that failed without a word."""
+    program = """
+import resource, threading
+from tillstream.configs.limits import Limits
+from tillstream.pipelines.isolation.guard import RecordGuard
+from tillstream.pipelines.isolation.process import data_bytes
+resource.setrlimit(resource.RLIMIT_DATA, (512 << 20, 512 << 20))
+guard = RecordGuard(Limits(record_timeout_ms=200), "acme.act@1.0.0")
+held = bytes((504 << 20) - data_bytes())
+threading.Event().wait(60)
+"""
+    environment = {**os.environ, FLIGHTS_VARIABLE: str(tmp_path)}
+    command = [sys.executable, "-c", program]
+    finished = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=50)
+    assert finished.returncode == 70, finished.stderr
+    assert b"has used up flink.memory_mb_max" in finished.stderr
 
 
 def test_without_a_limit_of_memory_its_lack_stops_the_run() -> None:
