@@ -101,7 +101,7 @@ def test_whatever_a_dofn_does_its_job_and_its_neighbours_go_on(
         client.sales(theirs, 100)
         rows, theirs = rows + 20, theirs + 100
         wait_until(lambda: client.rows() == theirs, "the neighbour's rows", 20)  # noqa: B023
-        wait_until(lambda: nasty.rows() == rows, "the good rows", 150)  # noqa: B023
+        wait_until(lambda: nasty.rows() == rows, "the good rows", 240)  # noqa: B023
     wait_until(lambda: set(nasty.letters()) == set(_REASONS), "the dead letters", 60)
     letters = nasty.letters()
     assert {number: found[0] for number, found in letters.items()} == _REASONS
