@@ -21,8 +21,8 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigError",
-    "ExpectationError",
     "ErrorBudgetError",
+    "ExpectationError",
     "MissingToolError",
     "RecordError",
     "SchemaFrozenError",
@@ -87,7 +87,7 @@ class ErrorBudgetError(TillstreamError):
 
 
 class ExpectationError(TillstreamError):
-    """Name the client, entity and expectation of severity fail that is broken, and the value that breaks it."""
+    """Name the client, entity and expectation of severity fail that is broken, and the value at fault."""
 
 
 class SchemaFrozenError(TillstreamError):

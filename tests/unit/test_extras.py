@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("configs", "io", "pipelines", "transforms", "runners", "tillstream", "tests")
 # Parts of, or promised by, a package that is declared.
 BROUGHT = {
+    "annotated_types": "pydantic",
     "google": "apache-beam",
     "grpc": "apache-beam",
     "requests": "apache-beam",
