@@ -17,7 +17,7 @@ from benchmarks.load import COLUMNS, events_of
 from tillstream.configs.models import Entity
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
 from tillstream.pipelines.records import ChangeBatch
-from tillstream.transforms.contracts import CompiledContract
+from tillstream.transforms.contracts.compiled import CompiledContract
 
 __all__ = ["measure"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tillstream.pipelines.records import ChangeEvent, Mutation, Operation
-    from tillstream.transforms.aggregate import (
+    from tillstream.transforms.aggregates.aggregate import (
         Aggregate,
         Combine,
         Contribution,
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
         Window,
     )
     from tillstream.transforms.api import KeyedState, Lookup, transform
-    from tillstream.transforms.contract_models import field
+    from tillstream.transforms.contracts.models import field
+    from tillstream.transforms.contracts.schemas import model_from_avro, model_from_json_schema
     from tillstream.transforms.keyed_state import StateCell
-    from tillstream.transforms.schema_models import model_from_avro, model_from_json_schema
 
 __all__ = [
     "Aggregate",
@@ -53,11 +53,11 @@ __all__ = [
 _AGGREGATE = ("Aggregate", "Combine", "Contribution", "Count", "Max", "Min", "Sum", "TopN", "Window")
 _HOMES = {
     **dict.fromkeys(("ChangeEvent", "Mutation", "Operation"), "tillstream.pipelines.records"),
-    **dict.fromkeys(_AGGREGATE, "tillstream.transforms.aggregate"),
+    **dict.fromkeys(_AGGREGATE, "tillstream.transforms.aggregates.aggregate"),
     **dict.fromkeys(("KeyedState", "Lookup", "transform"), "tillstream.transforms.api"),
     "StateCell": "tillstream.transforms.keyed_state",
-    "field": "tillstream.transforms.contract_models",
-    **dict.fromkeys(("model_from_avro", "model_from_json_schema"), "tillstream.transforms.schema_models"),
+    "field": "tillstream.transforms.contracts.models",
+    **dict.fromkeys(("model_from_avro", "model_from_json_schema"), "tillstream.transforms.contracts.schemas"),
 }
 
 

@@ -24,7 +24,7 @@ from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, Mutation
 from tillstream.pipelines.sharding import shard_key
-from tillstream.transforms.contracts import refuse_placeholders
+from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of, naming
 from tillstream.transforms.flows import Flow, Kind, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry

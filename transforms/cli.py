@@ -144,8 +144,8 @@ def diff(
     backward: who knows the new contract reads old rows. forward: who knows the old one reads new rows. full:
     both. postgres: whether the sink widens the table in place, and back again.
     """
-    from tillstream.transforms.contract_diff import compare, verdict_of
-    from tillstream.transforms.contract_references import contract_at
+    from tillstream.transforms.contracts.diff import compare, verdict_of
+    from tillstream.transforms.contracts.references import contract_at
 
     def registry() -> Registry:
         return _found(config)[1]

@@ -12,7 +12,7 @@ import apache_beam as beam
 from tillstream.configs import ClientConfig, Column, load
 from tillstream.configs.contract import text_of
 from tillstream.transforms.api import parameters_of
-from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.registry import Registry, find_transforms
 
 __all__ = ["description", "quietly_found"]

@@ -14,13 +14,13 @@ from tillstream.configs.limits import Limits
 from tillstream.pipelines.errors import RecordError, TransformError
 from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
-from tillstream.transforms.contract_models import columns_of_model
-from tillstream.transforms.contracts import refuse_placeholders
-from tillstream.transforms.evolving import contract_for
+from tillstream.transforms.contracts.compiled import refuse_placeholders
+from tillstream.transforms.contracts.evolving import contract_for
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.flows import Flow
-from tillstream.transforms.holding import Sieve
 from tillstream.transforms.keyed_state import StateCells, StateEntry
 from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.replays.holding import Sieve
 from tillstream.transforms.shard_state import Shard
 
 __all__ = ["EventReader", "FlowRunner", "letter_of", "mutations_of", "naming"]

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from tillstream.configs import ClientConfig
 from tillstream.configs.schema_evolution import EvolutionPolicy
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms.aggregate import Aggregate, check_aggregate
+from tillstream.transforms.aggregates.aggregate import Aggregate, check_aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, parameters_of
 from tillstream.transforms.registry import Registry, find_transforms
 

@@ -10,8 +10,8 @@ import msgspec
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, MutationBatch, MutationRecord
-from tillstream.transforms.contracts import CompiledContract
-from tillstream.transforms.evolving import contract_for
+from tillstream.transforms.contracts.compiled import CompiledContract
+from tillstream.transforms.contracts.evolving import contract_for
 
 __all__ = ["Refused", "RowStage", "contracts_of", "numbered", "row_stages"]
 

@@ -17,7 +17,7 @@ from tillstream.pipelines.records import (
     MutationKind,
     MutationRecord,
 )
-from tillstream.transforms.contracts import CompiledContract, Values
+from tillstream.transforms.contracts.compiled import CompiledContract, Values
 from tillstream.transforms.output import Refused, RowStage
 
 __all__ = ["MutationPacker", "Packed", "encodable"]

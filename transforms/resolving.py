@@ -8,7 +8,7 @@ from tillstream.configs.schema_evolution import EntityEvolution
 from tillstream.configs.trust_checks import check_trust
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.api import TransformInfo
-from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.flows import flows_of, registry_of
 
 __all__ = ["resolve"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from tillstream.configs import ClientConfig
-from tillstream.transforms.aggregate_changes import AGGREGATE_STAGE
+from tillstream.transforms.aggregates.changes import AGGREGATE_STAGE
 from tillstream.transforms.beam_flows import BEAM_STAGE
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.lookups import LOOKUP_STAGE

@@ -22,16 +22,21 @@ from tillstream.pipelines.records import (
     MutationKind,
     MutationRecord,
 )
-from tillstream.transforms.again import FlowsAgain
-from tillstream.transforms.contracts import CompiledContract, Values, has_placeholders, refuse_placeholders
+from tillstream.transforms.contracts.compiled import (
+    CompiledContract,
+    Values,
+    has_placeholders,
+    refuse_placeholders,
+)
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
 from tillstream.transforms.flows import Flow, flows_of, registry_of
-from tillstream.transforms.holding import HoldBook, Holds, Sieve
 from tillstream.transforms.keyed_state import StateEntry, horizon_us
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker, encodable
-from tillstream.transforms.replaying import GivenBack, Replayer, held_letter
+from tillstream.transforms.replays.again import FlowsAgain
+from tillstream.transforms.replays.holding import HoldBook, Holds, Sieve
+from tillstream.transforms.replays.replaying import GivenBack, Replayer, held_letter
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of

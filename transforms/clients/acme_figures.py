@@ -11,7 +11,7 @@ from apache_beam.transforms.window import FixedWindows, SlidingWindows
 from pydantic import BaseModel, Field
 
 from tillstream.pipelines.records import ChangeEvent
-from tillstream.transforms.aggregate import Aggregate, Contribution, Count, Max, Sum, TopN, Window
+from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution, Count, Max, Sum, TopN, Window
 from tillstream.transforms.api import transform
 from tillstream.transforms.clients.acme import Item, Money, Order
 

@@ -11,7 +11,7 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation
 from tillstream.pipelines.sharding import shard_key, shard_of
-from tillstream.transforms.contracts import refuse_placeholders
+from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.flow_runner import letter_of
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry

@@ -9,8 +9,8 @@ import msgspec
 
 from tillstream.configs import ClientConfig, Column
 from tillstream.pipelines.errors import RecordError
-from tillstream.transforms.contract_models import columns_of_model
-from tillstream.transforms.contracts import CompiledContract
+from tillstream.transforms.contracts.compiled import CompiledContract
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.flows import registry_of
 
 __all__ = ["row_reader"]

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tillstream.configs import ClientConfig, Column
-from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.flows import flows_of, registry_of
 from tillstream.transforms.resolving import resolve
 from tillstream.transforms.trust.masks import mask_names

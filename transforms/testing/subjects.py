@@ -13,7 +13,7 @@ import apache_beam as beam
 from tillstream.configs import ClientConfig, load
 from tillstream.pipelines.errors import TransformError, UserError
 from tillstream.pipelines.records import ChangeEvent
-from tillstream.transforms.aggregate import Aggregate
+from tillstream.transforms.aggregates.aggregate import Aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, info_of, parameters_of, transform
 from tillstream.transforms.flows import registry_of, using
 from tillstream.transforms.registry import Registry, find_transforms

@@ -12,7 +12,7 @@ import msgspec
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch
-from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.flows import Flow, flows_of, registry_of
 from tillstream.transforms.trust.masks import (
     Masker,

@@ -15,7 +15,7 @@ MODULE = '''
 import apache_beam as beam
 from pydantic import BaseModel
 from tillstream.transforms.api import KeyedState, Lookup, transform
-from tillstream.transforms.contract_models import field
+from tillstream.transforms.contracts.models import field
 
 class In(BaseModel):
     order_id: int = field(key=True)

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from tillstream.pipelines.records import ChangeEvent, Mutation, Row
 from tillstream.testing import DivergedError, Schedule, Table, simulate, stream
-from tillstream.transforms.aggregate import Aggregate, Contribution, Count, Sum
+from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution, Count, Sum
+from tillstream.transforms.aggregates.windowing import Window
 from tillstream.transforms.api import Lookup
 from tillstream.transforms.clients.acme_figures import SalesPerStoreAndHour
-from tillstream.transforms.windowing import Window
 
 ORDERS, CUSTOMERS = Table("orders", key="order_id"), Table("customers", key="customer_id")
 

@@ -17,10 +17,10 @@ from tillstream.transforms.trust.letters import LetterMasker
 MODULE = """
 import apache_beam as beam
 from pydantic import BaseModel
-from tillstream.transforms.aggregate import Aggregate, Contribution
+from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution
 from tillstream.transforms.api import transform
-from tillstream.transforms.combining import Count
-from tillstream.transforms.contract_models import field
+from tillstream.transforms.aggregates.combining import Count
+from tillstream.transforms.contracts.models import field
 
 class Login(BaseModel):
     email: str = field(key=True, pii="email")

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tillstream.pipelines.records import Operation
-from tillstream.transforms.aggregate import Window
+from tillstream.transforms.aggregates.aggregate import Window
 from tillstream.transforms.api import transform
 
-from .aggregate_rig import (
+from .rig import (
     START,
     Event,
     Hour,

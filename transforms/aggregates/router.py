@@ -12,8 +12,8 @@ from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.guard import RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation
 from tillstream.pipelines.sharding import shard_key
-from tillstream.transforms.aggregate import Aggregate, Contribution
-from tillstream.transforms.aggregate_messages import (
+from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution
+from tillstream.transforms.aggregates.messages import (
     Change,
     Counted,
     Difference,
@@ -23,13 +23,13 @@ from tillstream.transforms.aggregate_messages import (
     decode_counted,
     encode_counted,
 )
-from tillstream.transforms.contracts import refuse_placeholders
+from tillstream.transforms.aggregates.windowing import Windows
+from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.flow_runner import EventReader, letter_of, naming
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.routing import Message
 from tillstream.transforms.shard_state import Shard
-from tillstream.transforms.windowing import Windows
 
 __all__ = ["TAG", "AggregateRouter", "name_of", "windows_of"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillstream.transforms.combining import Combine, Count, Max, Min, Sum, TopN
+from tillstream.transforms.aggregates.combining import Combine, Count, Max, Min, Sum, TopN
 
 AMOUNTS = st.none() | st.integers(-5, 5) | st.decimals("-9", "9", places=3)
 VALUES = st.lists(st.fixed_dictionaries({"x": AMOUNTS, "item": st.sampled_from("abc")}), max_size=8)

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import msgspec
 
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms import exact_values
-from tillstream.transforms.combining import Combine
+from tillstream.transforms.aggregates import exact_values
+from tillstream.transforms.aggregates.combining import Combine
 
 __all__ = ["Group", "GroupEntry", "digest_of", "signature_of"]
 

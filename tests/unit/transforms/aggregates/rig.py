@@ -24,8 +24,17 @@ from tillstream.pipelines.records import (
     Operation,
 )
 from tillstream.pipelines.sharding import shard_key
-from tillstream.transforms.aggregate import Aggregate, Contribution, Count, Max, Min, Sum, TopN, Window
-from tillstream.transforms.aggregate_changes import AggregateChanges
+from tillstream.transforms.aggregates.aggregate import (
+    Aggregate,
+    Contribution,
+    Count,
+    Max,
+    Min,
+    Sum,
+    TopN,
+    Window,
+)
+from tillstream.transforms.aggregates.changes import AggregateChanges
 from tillstream.transforms.api import transform
 from tillstream.transforms.fake_state import FakeState
 from tillstream.transforms.flows import using

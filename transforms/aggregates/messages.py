@@ -12,9 +12,9 @@ import msgspec
 
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import Framed
-from tillstream.transforms import exact_values
-from tillstream.transforms.aggregate import Contribution
-from tillstream.transforms.windowing import micros
+from tillstream.transforms.aggregates import exact_values
+from tillstream.transforms.aggregates.aggregate import Contribution
+from tillstream.transforms.aggregates.windowing import micros
 
 __all__ = [
     "Change",

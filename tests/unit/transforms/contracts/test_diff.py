@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tillstream.configs import Column, ColumnModel
 from tillstream.pipelines.errors import RecordError
-from tillstream.transforms.contract_diff import PLACES, compare, verdict_of
-from tillstream.transforms.contracts import CompiledContract
+from tillstream.transforms.contracts.compiled import CompiledContract
+from tillstream.transforms.contracts.diff import PLACES, compare, verdict_of
 
 
 def columns(**given_: Any) -> list[Column]:

@@ -21,7 +21,7 @@ import msgspec
 from tillstream.configs import Column
 from tillstream.pipelines.decimals import digits_of
 from tillstream.pipelines.errors import RecordError
-from tillstream.transforms.rules import check_of, explained, ruled
+from tillstream.transforms.contracts.rules import check_of, explained, ruled
 
 __all__ = ["ANY_JSON", "UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
 

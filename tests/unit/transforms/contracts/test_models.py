@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError, creat
 
 from tillstream.configs import ColumnModel
 from tillstream.pipelines.errors import RecordError, TransformError
-from tillstream.transforms.contract_models import columns_of_model, field
-from tillstream.transforms.contracts import CompiledContract
+from tillstream.transforms.contracts.compiled import CompiledContract
+from tillstream.transforms.contracts.models import columns_of_model, field
 
 
 class Status(enum.Enum):

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, create_model
 
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms.contract_models import EXTRA, columns_of_model, field
+from tillstream.transforms.contracts.models import EXTRA, columns_of_model, field
 
 __all__ = ["model_from_avro", "model_from_json_schema"]
 

@@ -20,16 +20,16 @@ from tillstream.pipelines.records import (
     MutationRecord,
     Operation,
 )
-from tillstream.transforms import exact_values
-from tillstream.transforms.aggregate import Aggregate
-from tillstream.transforms.aggregate_groups import Group, GroupEntry, digest_of, signature_of
-from tillstream.transforms.aggregate_messages import Change, Differences, at_most
-from tillstream.transforms.aggregate_router import name_of, windows_of
+from tillstream.transforms.aggregates import exact_values
+from tillstream.transforms.aggregates.aggregate import Aggregate
+from tillstream.transforms.aggregates.groups import Group, GroupEntry, digest_of, signature_of
+from tillstream.transforms.aggregates.messages import Change, Differences, at_most
+from tillstream.transforms.aggregates.router import name_of, windows_of
+from tillstream.transforms.aggregates.windowing import Span, instant
 from tillstream.transforms.flow_runner import naming
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.packing import MutationPacker, Packed
 from tillstream.transforms.shard_state import Shard
-from tillstream.transforms.windowing import Span, instant
 
 __all__ = ["AggregateKind", "AggregateWork"]
 

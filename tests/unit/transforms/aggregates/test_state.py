@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tillstream.pipelines.errors import RecordError, TransformError
-from tillstream.transforms.aggregate import Contribution, Count, Max, Sum
-from tillstream.transforms.aggregate_groups import Group, signature_of
-from tillstream.transforms.aggregate_messages import (
+from tillstream.transforms.aggregates.aggregate import Contribution, Count, Max, Sum
+from tillstream.transforms.aggregates.groups import Group, signature_of
+from tillstream.transforms.aggregates.messages import (
     Change,
     Difference,
     Differences,

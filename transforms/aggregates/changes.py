@@ -12,10 +12,10 @@ from apache_beam.pvalue import TaggedOutput
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.pipelines.records import DeadLetterBatch
-from tillstream.transforms.aggregate_groups import GroupEntry
-from tillstream.transforms.aggregate_messages import Differences
-from tillstream.transforms.aggregate_router import TAG, AggregateRouter
-from tillstream.transforms.aggregate_work import AggregateKind, AggregateWork
+from tillstream.transforms.aggregates.groups import GroupEntry
+from tillstream.transforms.aggregates.messages import Differences
+from tillstream.transforms.aggregates.router import TAG, AggregateRouter
+from tillstream.transforms.aggregates.work import AggregateKind, AggregateWork
 from tillstream.transforms.flows import Flow, Kind, flows_of, registry_of
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker

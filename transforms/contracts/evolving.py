@@ -17,7 +17,7 @@ from tillstream.configs.schema_evolution import EvolutionPolicy, Policy
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.evolution import inferred, join, widened
 from tillstream.pipelines.isolation.budget import stop_job
-from tillstream.transforms.contracts import ANY_JSON, CompiledContract, Values
+from tillstream.transforms.contracts.compiled import ANY_JSON, CompiledContract, Values
 
 __all__ = ["EvolvingContract", "contract_for"]
 

@@ -28,8 +28,8 @@ from apache_beam.transforms.window import WindowFn
 
 from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.records import ChangeEvent, Row
-from tillstream.transforms.combining import Combine, Count, Max, Min, Sum, TopN
-from tillstream.transforms.windowing import Window
+from tillstream.transforms.aggregates.combining import Combine, Count, Max, Min, Sum, TopN
+from tillstream.transforms.aggregates.windowing import Window
 
 __all__ = [
     "Aggregate",

@@ -9,7 +9,7 @@ import pytest
 from apache_beam.transforms.window import FixedWindows, GlobalWindows, Sessions
 
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms.aggregate import Aggregate, Contribution, Count, check_aggregate
+from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution, Count, check_aggregate
 
 
 class Working(Aggregate):

@@ -15,8 +15,8 @@ from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, 
 from tillstream.transforms.deduplicate import Deduplicator, Entry
 from tillstream.transforms.flow_runner import letter_of
 from tillstream.transforms.flows import Flow
-from tillstream.transforms.holding import Holds
 from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.replays.holding import Holds
 from tillstream.transforms.routing import Message
 from tillstream.transforms.shard_state import Shard
 

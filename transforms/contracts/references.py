@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tillstream.configs import Column, load
 from tillstream.configs.problems import near
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms.contract_models import columns_of_model
+from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.registry import Registry
 
 __all__ = ["Contract", "contract_at"]
@@ -53,7 +53,7 @@ def contract_at(reference: str, registry: Callable[[], Registry]) -> Contract:
         return Contract(reference, _of_transform(registry(), *named.groups()))
     head, _, tail = reference.rpartition(":")
     if reference.endswith((".avsc", ".json")):
-        from tillstream.transforms.schema_models import model_from_avro, model_from_json_schema
+        from tillstream.transforms.contracts.schemas import model_from_avro, model_from_json_schema
 
         make = model_from_avro if reference.endswith(".avsc") else model_from_json_schema
         return Contract(reference, columns_of_model(make(reference)))

@@ -10,10 +10,10 @@ import pytest
 
 from tillstream.configs.contract import text_of
 from tillstream.pipelines.errors import TransformError
-from tillstream.transforms.contract_models import columns_of_model, field
-from tillstream.transforms.schema_models import model_from_avro, model_from_json_schema
+from tillstream.transforms.contracts.models import columns_of_model, field
+from tillstream.transforms.contracts.schemas import model_from_avro, model_from_json_schema
 
-from .test_contract_models import Order, model_of
+from .test_models import Order, model_of
 
 JSON_SCHEMA = {
     "title": "Order",

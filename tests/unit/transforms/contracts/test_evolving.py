@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tillstream.configs import ColumnModel
 from tillstream.configs.schema_evolution import EntityEvolution, EvolutionPolicy, SchemaEvolution, policy_of
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
-from tillstream.transforms.contracts import CompiledContract
-from tillstream.transforms.evolving import EvolvingContract, contract_for
+from tillstream.transforms.contracts.compiled import CompiledContract
+from tillstream.transforms.contracts.evolving import EvolvingContract, contract_for
 
 TYPES = {"id": "int64", "n": "int16", "price": "decimal(4,2)", "name": {"type": "string", "nullable": False}}
 COLUMNS = [ColumnModel.model_validate(kind).column(name, is_key=name == "id") for name, kind in TYPES.items()]

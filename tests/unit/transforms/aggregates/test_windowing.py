@@ -15,7 +15,7 @@ from apache_beam.utils.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillstream.transforms.windowing import ALL_TIME, Span, Windows, instant, micros
+from tillstream.transforms.aggregates.windowing import ALL_TIME, Span, Windows, instant, micros
 
 SECOND = 1_000_000
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tillstream.transforms import exact_values
+from tillstream.transforms.aggregates import exact_values
 
 KEYS = st.text() | st.integers() | st.decimals(allow_nan=False) | st.dates() | st.uuids()
 VALUES = (

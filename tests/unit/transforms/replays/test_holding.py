@@ -6,8 +6,8 @@ import pytest
 
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
 from tillstream.transforms.fake_state import FakeState
-from tillstream.transforms.holding import Holds
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.replays.holding import Holds
 from tillstream.transforms.shard_state import ShardMemory
 
 # As it lies in checkpoints of version 1: key 7 of `things` waits for letter `abc`, and one change with it.

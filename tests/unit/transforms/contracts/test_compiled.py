@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tillstream.configs import Column, ColumnModel
 from tillstream.pipelines.errors import RecordError
-from tillstream.transforms.contracts import CompiledContract, refuse_placeholders
+from tillstream.transforms.contracts.compiled import CompiledContract, refuse_placeholders
 
 
 def contract(**types: str) -> CompiledContract:

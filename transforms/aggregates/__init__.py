@@ -1,0 +1,1 @@
+"""Keep aggregates of rows that change and go, by group and window."""

@@ -1,0 +1,1 @@
+"""Say what rows look like, check them, and compare one contract with another."""

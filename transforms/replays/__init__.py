@@ -1,0 +1,1 @@
+"""Apply dead letters that come again, and keep back what waits for them."""
