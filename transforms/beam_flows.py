@@ -21,7 +21,7 @@ from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.sinks.letters import row_json
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.isolation.guard import RecordGuard
+from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, Mutation
 from tillstream.pipelines.sharding import shard_key
 from tillstream.transforms.contracts.compiled import refuse_placeholders
@@ -215,7 +215,11 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
                 event = self._tillstream_reader.event(batch, record)
                 guard.enter(record)
                 try:
-                    return mutations_of(super().process(event, *args, **kwargs), guard.mutations_max)
+                    try:
+                        found = super().process(event, *args, **kwargs)
+                    except RecordError as error:
+                        raise ClientRaised from error
+                    return mutations_of(found, guard.mutations_max)
                 finally:
                     guard.leave()
                     guard.end()

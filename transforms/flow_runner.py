@@ -12,7 +12,7 @@ import msgspec
 
 from tillstream.configs.limits import Limits
 from tillstream.pipelines.errors import RecordError, TransformError
-from tillstream.pipelines.isolation.guard import RecordGuard
+from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
 from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.contracts.evolving import contract_for
@@ -150,7 +150,10 @@ class FlowRunner:
             guard.words[0] = record.offset
             guard.token = record
             try:
-                found = self.dofn.process(event, **cells, **arguments)
+                try:
+                    found = self.dofn.process(event, **cells, **arguments)
+                except RecordError as error:
+                    raise ClientRaised from error
                 packed = [check(each) for each in mutations_of(found, guard.mutations_max)]
             finally:
                 guard.token = None
@@ -190,7 +193,10 @@ def mutations_of(found: Any, mutations_max: int) -> list[Mutation]:
         found: what it returned.
         mutations_max: past so many a generator that never ends is not waited for.
     """
-    mutations = [] if found is None else list(itertools.islice(found, mutations_max + 1))
+    try:
+        mutations = [] if found is None else list(itertools.islice(found, mutations_max + 1))
+    except RecordError as error:
+        raise ClientRaised from error
     if len(mutations) > mutations_max:
         raise RecordError(
             "too_many_mutations",

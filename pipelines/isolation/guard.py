@@ -16,13 +16,27 @@ from tillstream.pipelines.isolation.strikes import Strike
 from tillstream.pipelines.isolation.watchdog import RecordTimeoutError, interrupt_nobody
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord
 
-__all__ = ["RecordGuard"]
+__all__ = ["ClientRaised", "RecordGuard", "refusal_of"]
 
 _IDLE = -1
 _DETAIL_CHARACTERS_MAX = 4000
 _TRACE_CHARACTERS_MAX = 20_000
 # Of the limit; below it, memory came back when the record was given up, so that nothing has leaked.
 _RELEASED = 0.75
+
+
+class ClientRaised(Exception):  # noqa: N818  (it carries an error, its cause)
+    """Carry a RecordError out of a client's code, apart from those that say what is wrong with a record.
+
+    What a client's code says may hold any value; our own rules are known to speak of one column alone.
+    """
+
+
+def refusal_of(error: BaseException) -> tuple[RecordError, str]:
+    """Return what a dead letter says of what a client's code raised, and its traceback."""
+    if isinstance(error, ClientRaised) and error.__cause__ is not None:
+        error = error.__cause__
+    return RecordError("transform_failed", f"{type(error).__name__}: {_words(error)}"), _trace(error)
 
 
 class RecordGuard:
@@ -99,7 +113,7 @@ class RecordGuard:
             raise error
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
             raise error
-        return RecordError("transform_failed", f"{type(error).__name__}: {_words(error)}"), _trace(error)
+        return refusal_of(error)
 
     def place(self) -> str:
         """Return the record's topic, partition and offset for a person."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.isolation.guard import ClientRaised
 from tillstream.pipelines.records import Framed
 from tillstream.transforms.aggregates import exact_values
 from tillstream.transforms.aggregates.aggregate import Contribution
@@ -136,7 +137,10 @@ def at_most(made: Iterable[Any] | None, limit: int, what: str) -> list[Any]:
         limit: limits.mutations_per_record_max.
         what: it is, for the message.
     """
-    found = [] if made is None else list(islice(made, limit + 1))
+    try:
+        found = [] if made is None else list(islice(made, limit + 1))
+    except RecordError as error:
+        raise ClientRaised from error
     if len(found) > limit:
         said = f"found more than {limit} {what}, limits.mutations_per_record_max"
         raise RecordError("too_many_mutations", said)

@@ -9,7 +9,7 @@ import msgspec
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.isolation.guard import RecordGuard
+from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation
 from tillstream.pipelines.sharding import shard_key
 from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution
@@ -112,7 +112,10 @@ class AggregateRouter:
         assert event.after is not None  # as record.after
         guard.enter(record)
         try:
-            made = self._aggregate.contributions(event.after, event)
+            try:
+                made = self._aggregate.contributions(event.after, event)
+            except RecordError as error:
+                raise ClientRaised from error
             found = at_most(made, guard.mutations_max, "contributions")
             return tuple([self._counted(each) for each in found])
         finally:

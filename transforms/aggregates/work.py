@@ -9,7 +9,7 @@ import msgspec
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.isolation.guard import RecordGuard
+from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
 from tillstream.pipelines.records import (
     ChangeBatch,
     ChangeRecord,
@@ -207,7 +207,10 @@ class AggregateWork:
             raise guard.condemned[change.offset].error()
         guard.enter(ChangeRecord(change.offset, Operation.UPDATE, (), (), change.source_time_us, None, None))
         try:
-            made = self._kind.aggregate.rows(touched.values, touched.span.window(), group.results())
+            try:
+                made = self._kind.aggregate.rows(touched.values, touched.span.window(), group.results())
+            except RecordError as error:
+                raise ClientRaised from error
             rows = [dict(row) for row in at_most(made, guard.mutations_max, "rows")]
         finally:
             guard.leave()

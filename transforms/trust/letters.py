@@ -24,12 +24,26 @@ from tillstream.transforms.trust.masks import (
     salt_of,
     strictest,
 )
-from tillstream.transforms.trust.scrubbing import leaves_of, replaced, withheld_message, withheld_trace
+from tillstream.transforms.trust.scrubbing import (
+    has_one_spelling,
+    leaves_of,
+    replaced,
+    withheld_message,
+    withheld_rule,
+    withheld_trace,
+)
 
 __all__ = ["LetterMasker", "mask_letters"]
 
 WITHHELD = "(withheld)"
 _DEPTH_MAX = 100
+# Code sees them as JSON spells them.
+_PLAIN_KINDS = frozenset({"string", "int16", "int32", "int64", "bool"})
+# Reasons whose details show what a client's code made.
+_RULES = frozenset({"contract", "schema", "malformed", "unknown_entity", "missing_key"})
+_INPUT = "the transform's input: "
+_ENVELOPE = frozenset({"op", "before", "after", "payload"})
+_BESIDE = frozenset({"source", "schema", "transaction", "message", "ts_ms", "ts_us", "ts_ns"})
 # Numbers keep their digits.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -42,6 +56,7 @@ class _Rules:
     Attributes:
         maskers: by column, of all entities that the change belongs to.
         known: columns whose values may be shown at all; None for any.
+        typed: columns whose values code may see as other than texts and whole numbers.
         is_withheld: whether messages of exceptions may hold values of other records.
         is_nameless: whether payloads may hold values without the names of their columns, as those of
             aggregates do.
@@ -50,6 +65,7 @@ class _Rules:
 
     maskers: Mapping[str, Masker] = field(default_factory=dict)
     known: frozenset[str] | None = None
+    typed: frozenset[str] = frozenset()
     is_withheld: bool = False
     is_nameless: bool = False
     is_unknown: bool = False
@@ -96,7 +112,7 @@ class LetterMasker:
             )
         if not rules.maskers and not rules.is_withheld:
             return letter
-        found: set[str] = set()
+        found = _Found()
         key, is_key_read = self._document(letter.key, rules, found)
         # Rows have names; what an aggregate adds up has none, unless it is still the change itself.
         is_nameless = rules.is_nameless and letter.step == "transform"
@@ -104,22 +120,24 @@ class LetterMasker:
         is_withheld = (
             rules.is_withheld
             or self._config.privacy.error_messages == "withhold"
-            or not (is_read and is_key_read)
+            or not (is_read and is_key_read and found.is_certain)
         )
-        detail, trace = letter.detail, letter.traceback
+        detail, trace, values = letter.detail, letter.traceback, found.values
         # What expectations say is masked already; of others, only exceptions of a transform say values.
         if letter.step == "transform" and (trace is not None or letter.reason == "transform_failed"):
             detail, trace = (
-                withheld_message(detail, found, always=is_withheld),
-                withheld_trace(trace, found, always=is_withheld),
+                withheld_message(detail, values, always=is_withheld),
+                withheld_trace(trace, values, always=is_withheld),
             )
+        elif is_withheld and _is_of_made(letter):
+            detail = withheld_rule(detail)
         elif not letter.reason.startswith("expectation:"):
-            detail = replaced(detail, found)
+            detail = replaced(detail, values)
         return msgspec.structs.replace(
             letter,
             key=key,
             payload=payload,
-            reason=replaced(letter.reason, found),
+            reason=replaced(letter.reason, values),
             detail=detail,
             traceback=trace,
         )
@@ -149,15 +167,21 @@ class LetterMasker:
             known = frozenset(column for contract in contracts for column in contract or ()) | set(named)
         # Other rows, and earlier ones, that the transform has seen may stand in what it says.
         sees_others = any(flow.kind != "record" or flow.parameters.states for flow in flows if flow.transform)
+        entities = [self._config.entities[name] for name in names & self._config.entities.keys()]
+        kinds = [column for entity in entities for column in entity.columns()]
+        for flow in flows:
+            if flow.info is not None and flow.info.input is not None:
+                kinds += columns_of_model(flow.info.input)
         return _Rules(
             {column: masker_of(each, self._salt) for column, each in named.items()},
             known,
+            frozenset(column.name for column in kinds if column.kind not in _PLAIN_KINDS),
             is_withheld=sees_others and any(self._named.values()),
             is_nameless=any(flow.kind == "aggregate" for flow in flows),
         )
 
     def _document(
-        self, text: bytes | None, rules: _Rules, found: set[str], *, is_nameless: bool = False
+        self, text: bytes | None, rules: _Rules, found: _Found, *, is_nameless: bool = False
     ) -> tuple[bytes | None, bool]:
         """Return a JSON document masked, and whether it could be read."""
         if text is None or not rules.maskers:
@@ -179,16 +203,27 @@ class LetterMasker:
         )
 
 
+@dataclass
+class _Found:
+    """Hold the masked values of a letter, and whether all is known that code may write them as."""
+
+    values: set[str] = field(default_factory=set)
+    is_certain: bool = True
+
+
 class _Walk:
     """Mask one document, and take note of the values that it held."""
 
-    def __init__(self, rules: _Rules, found: set[str]) -> None:
+    def __init__(self, rules: _Rules, found: _Found) -> None:
         self._maskers = rules.maskers
         self._known = rules.known
+        self._typed = rules.typed
         self._found = found
 
     def envelope(self, node: Mapping[str, Any]) -> dict[str, Any]:
         """Mask Debezium's envelope, with or without its schema around it, a row, or a key."""
+        if not node.keys() & _ENVELOPE and not node.keys() <= _BESIDE:
+            return {name: self._known_column(name, value) for name, value in node.items()}
         masked: dict[str, Any] = {}
         for name, value in node.items():
             if name in ("before", "after") and name not in self._maskers:
@@ -202,8 +237,10 @@ class _Walk:
                 masked[name] = WITHHELD
             elif name in ("schema", "transaction") and isinstance(value, dict):
                 masked[name] = value
-            else:
+            elif name in _ENVELOPE or name in _BESIDE:
                 masked[name] = self._column(name, value, 0)
+            else:
+                masked[name] = self._known_column(name, value)
         return masked
 
     def _row(self, value: Any) -> Any:
@@ -222,14 +259,16 @@ class _Walk:
         if self._known is None or name in self._known:
             return self._column(name, value, 0)
         # Rules may speak of it.
-        self._found.update(leaves_of(value))
+        self._found.values.update(leaves_of(value))
         return WITHHELD
 
     def _column(self, name: str, value: Any, depth: int) -> Any:
         masker = self._maskers.get(name)
         if masker is None:
             return self._inside(value, depth)
-        self._found.update(leaves_of(value))
+        self._found.values.update(leaves_of(value))
+        if value is not None and (name in self._typed or not has_one_spelling(value)):
+            self._found.is_certain = False
         return masker.apply(value)
 
     def _inside(self, value: Any, depth: int) -> Any:
@@ -240,7 +279,7 @@ class _Walk:
             return {name: self._column(name, found, depth + 1) for name, found in value.items()}
         if isinstance(value, list):
             return [self._inside(found, depth + 1) for found in value]
-        if isinstance(value, str) and value[:1] in ("{", "["):
+        if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
             try:
                 return _encode(self._inside(_decode(value), depth + 1)).decode()
             except (msgspec.MsgspecError, RecursionError):
@@ -251,6 +290,12 @@ class _Walk:
 def _merge(into: dict[str, Named], named: Mapping[str, Named]) -> None:
     for column, each in named.items():
         into[column] = strictest(into[column], each) if column in into else each
+
+
+def _is_of_made(letter: DeadLetter) -> bool:
+    """Tell whether a rule was broken by what a client's code made, of this row and of others."""
+    is_made = letter.step == "transform" and letter.transform is not None and letter.reason in _RULES
+    return is_made and not letter.detail.startswith(_INPUT)
 
 
 class _MaskDeadLetters(beam.DoFn):

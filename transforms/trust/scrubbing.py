@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
+import unicodedata
+import uuid
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, Literal
 
-__all__ = ["leaves_of", "replaced", "withheld_message", "withheld_trace"]
+import msgspec
+
+__all__ = ["has_one_spelling", "leaves_of", "replaced", "withheld_message", "withheld_rule", "withheld_trace"]
 
 _MASKED = "[masked]"
 _MESSAGE = "message withheld: it may hold values that are masked"
@@ -17,7 +24,9 @@ _BEGINNING_CHARACTERS = 6
 _CHARACTERS_MIN = 4
 _FRAME = re.compile(r'  File "[^"]*", line \d+, in \S+$')
 _TYPE = re.compile(r"[A-Za-z_][\w.]*(?=:|$)")
+_COLUMN = re.compile(r" - at `\$[^`]*`$")
 _HAS_FILE, _HAS_CODE = 1, 2
+_FORMS: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
 _PASSED = (
     "Traceback (most recent call last):",
     "During handling of the above exception, another exception occurred:",
@@ -35,6 +44,14 @@ def leaves_of(value: Any) -> Iterator[str]:
             yield from leaves_of(each)
     elif value is not None and value != "":
         yield str(value)
+
+
+def has_one_spelling(value: Any) -> bool:
+    """Tell whether a JSON value is spelt in one way by code that takes it as it is, quotes and case aside."""
+    if isinstance(value, str):
+        # JSON in a text is taken apart by whoever reads it.
+        return value.isascii() and value.lstrip()[:1] not in ("{", "[")
+    return value is None or isinstance(value, int)
 
 
 def replaced(text: str, values: Iterable[str]) -> str:
@@ -56,6 +73,12 @@ def withheld_message(text: str, values: set[str], *, always: bool) -> str:
         match = _TYPE.match(text)
         return f"{match[0] if match else 'error'}: {_MESSAGE}"
     return replaced(text, values)
+
+
+def withheld_rule(text: str) -> str:
+    """Return what a rule says of what a client's code made, without anything but the column."""
+    match = _COLUMN.search(text)
+    return f"{_MESSAGE}{match[0] if match else ''}"
 
 
 def withheld_trace(text: str | None, values: set[str], *, always: bool) -> str | None:
@@ -91,17 +114,53 @@ def _is_short(values: set[str]) -> bool:
 
 
 def _spellings(values: Iterable[str]) -> set[str]:
+    every = {each for value in values for each in (value, *_typed(value))}
+    every |= {unicodedata.normalize(form, each) for each in every if not each.isascii() for form in _FORMS}
+    every |= {each for value in every if not value.isascii() for each in (value.casefold(), value.upper())}
     found = set()
-    for value in values:
+    for value in every:
         quoted = json.dumps(value)[1:-1]
         found |= {
             value,
             repr(value)[1:-1],
+            ascii(value)[1:-1],
             quoted,
             repr(quoted)[1:-1],
             repr(value.encode("utf-8", "replace"))[2:-1],
         }
     return {each for each in found if each}
+
+
+def _typed(text: str) -> Iterator[str]:
+    """Yield what is written of the values of other types that a text may stand for in JSON."""
+    with suppress(msgspec.MsgspecError, ValueError):
+        yield from _spelt(msgspec.convert(text.removesuffix("Z"), dt.date))
+    with suppress(msgspec.MsgspecError, ValueError, OverflowError):
+        moment = msgspec.convert(text, dt.datetime)
+        yield from _spelt(moment.replace(tzinfo=None))
+        yield from _spelt(moment)
+        if moment.tzinfo is not None:
+            yield from _spelt(moment.astimezone(dt.timezone.utc))
+    with suppress(msgspec.MsgspecError, ValueError):
+        yield from _spelt(msgspec.convert(text, dt.time).replace(tzinfo=None))
+    with suppress(msgspec.MsgspecError, ValueError):
+        found = msgspec.convert(text, uuid.UUID)
+        yield from (str(found), found.hex)
+    with suppress(msgspec.MsgspecError, ValueError, ArithmeticError):
+        number = msgspec.convert(text, Decimal)
+        yield from (str(number), str(number.normalize()), str(float(number)))
+    with suppress(msgspec.MsgspecError, ValueError):
+        data = msgspec.convert(text, bytes)
+        yield from (repr(data)[2:-1], data.hex())
+        yield data.decode()
+
+
+def _spelt(moment: dt.date | dt.time) -> Iterator[str]:
+    yield str(moment)
+    yield moment.isoformat()
+    # Without the type's name, by whose beginning other texts would be taken for it.
+    inner = repr(moment).split("(", 1)[1]
+    yield inner.split(", tzinfo", 1)[0].rstrip(")")
 
 
 def _without(text: str, value: str) -> str:

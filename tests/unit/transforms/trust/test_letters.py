@@ -131,6 +131,10 @@ MASKED = {"id": 1, "email": HASH, "note": "x"}
         ({"after": {"id": 1, "ssn": "078-05-1120"}}, {"after": {"id": 1, "ssn": "(withheld)"}}),
         ({"after": {**ROW, "note": {"email": [EMAIL]}}}, None),
         ({"after": {**ROW, "note": json.dumps([{"email": EMAIL}])}}, None),
+        ({"after": {**ROW, "note": " \n" + json.dumps([{"email": EMAIL}])}}, None),
+        ({"after": {**ROW, "note": json.dumps(json.dumps({"email": EMAIL}))}}, None),
+        ({**ROW, "phone": "555-0100"}, {**MASKED, "phone": "(withheld)"}),
+        ({"op": "u", "after": ROW, "phone": "555-0100"}, {"op": "u", "after": MASKED, "phone": "(withheld)"}),
         ({"op": "m", "message": {"content": EMAIL}}, {"op": "m", "message": "(withheld)"}),
         ({"source": {"query": f"insert {EMAIL}", "lsn": 1}}, {"source": {"query": "(withheld)", "lsn": 1}}),
         (
