@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
@@ -21,6 +21,7 @@ from tillstream.transforms.flows import using
 from tillstream.transforms.testing.cells import Cells
 from tillstream.transforms.testing.envelopes import record_of
 from tillstream.transforms.testing.events import place
+from tillstream.transforms.testing.memory import Memory
 from tillstream.transforms.testing.plan import LETTERS, MUTATIONS, Plan
 from tillstream.transforms.testing.schedules import Schedule
 from tillstream.transforms.testing.subjects import Subject
@@ -95,7 +96,9 @@ class Executor:
     """Run deliveries through a client's stages, any number of times, each from nothing.
 
     State lies in fakes of Beam's cells, snapshots of which are the checkpoints. A crash brings them and what
-    came out back to the checkpoint and makes all instances anew, as an exactly-once sink would have it.
+    came out back to the checkpoint and makes all instances anew, as an exactly-once sink would have it. Each
+    instance has a process of its own, whose modules and classes remember nothing of the others, or of runs
+    before.
 
     Args:
         subject: what is run.
@@ -104,12 +107,13 @@ class Executor:
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
         self._plan = Plan(subject)
-        self._keys = {name: tuple(each.key) for name, each in subject.config.entities.items()}
+        self._memory = Memory(subject.classes)
 
     def run(self, delivered: Sequence[Delivery], schedule: Schedule) -> Outcome:
         """Return what comes out; `schedule` counts in `delivered`."""
-        with using(self._subject.registry):
-            return _Run(self._subject.config, self._plan, self._keys, delivered, schedule).run()
+        with using(self._subject.registry), self._memory as memory:
+            memory.forget()
+            return _Run(self._subject.config, self._plan, memory, delivered, schedule).run()
 
 
 @dataclass
@@ -126,13 +130,14 @@ class _Run:
         self,
         config: ClientConfig,
         plan: Plan,
-        keys: Mapping[str, tuple[str, ...]],
+        memory: Memory,
         delivered: Sequence[Delivery],
         schedule: Schedule,
     ) -> None:
         self._client = config.client
         self._nodes = plan.nodes
-        self._keys = keys
+        self._keys = {name: tuple(each.key) for name, each in config.entities.items()}
+        self._memory = memory
         order = range(len(delivered)) if schedule.order is None else schedule.order
         self._sequence = [delivered[i] for i in order]
         self._schedule = schedule
@@ -171,12 +176,14 @@ class _Run:
             if crash is not None:
                 crashes.remove(crash)
                 self._instances = {}
+                self._memory.forget()
                 self._restore(kept[crash.back_to])
                 again_until, again_size, done = max(again_until, done), crash.bundle, crash.back_to
                 continue
             self._drain(late=done if done in holds and done >= again_until else None)
             if done in restarts and done >= again_until:
                 self._tear_down()
+                self._memory.forget()
         self._drain()
         self._tear_down()
         return self._outcome
@@ -233,6 +240,7 @@ class _Run:
             parts.setdefault(self._instance_of(element), []).append(element)
         node = self._nodes[number]
         for i, part in parts.items():
+            self._memory.switch(i)
             dofn = self._instances.get((number, i))
             if dofn is None:
                 dofn = self._instances[number, i] = node.instance()
@@ -288,6 +296,7 @@ class _Run:
         del self._outcome.letters[kept.letters :]
 
     def _tear_down(self) -> None:
-        for dofn in self._instances.values():
+        for (_, i), dofn in self._instances.items():
+            self._memory.switch(i)
             dofn.teardown()
         self._instances = {}

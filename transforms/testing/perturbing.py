@@ -12,7 +12,6 @@ import contextlib
 import datetime as dt
 import dis
 import inspect
-import sys
 import textwrap
 import time
 import types
@@ -22,14 +21,14 @@ from zlib import crc32
 
 from typing_extensions import Self
 
+from tillstream.transforms.testing.scopes import classes_of, functions_of, modules_of
+
 __all__ = ["World"]
 
 _SHIFT_S = 366 * 86_400 + 3_661
 _SALT = 0x9E3779B9
 _MAKES_SETS = frozenset(("BUILD_SET", "SET_ADD", "SET_UPDATE"))
 _SET = "__tillstream_set__"
-_FOREIGN = ("apache_beam", "builtins", "pydantic", "tillstream")
-_OWN = "tillstream.transforms.clients"
 
 
 class World:
@@ -47,18 +46,20 @@ class World:
         classes = list(classes)
         self._set, self._frozenset = _shuffled(self, set), _shuffled(self, frozenset)
         self._clock = _Clock(self)
-        modules = _modules(classes)
-        self._globals = [replaced for module in modules for replaced in self._replaced(vars(module))]
+        modules = modules_of(classes)
+        owners = classes_of(classes, modules)
+        functions = list(functions_of(owners, modules))
+        self._globals = [
+            replaced for module in modules for replaced in self._replaced(vars(module), functions)
+        ]
         self._codes: list[tuple[types.FunctionType, types.CodeType, types.CodeType]] = [
             (function, function.__code__, code)
-            for function in _functions(classes, modules)
+            for function in functions
             if (code := _without_set_displays(function)) is not None
         ]
         self._attributes = [
             (owner, name, value, self._wrapped(value))
-            for cls in classes
-            for owner in cls.__mro__
-            if _is_own(owner.__module__)
+            for owner in owners
             for name, value in vars(owner).items()
             if type(value) in (set, frozenset)
         ]
@@ -92,7 +93,9 @@ class World:
     def _wrapped(self, value: Any) -> Any:
         return (self._set if type(value) is set else self._frozenset)(value)
 
-    def _replaced(self, scope: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    def _replaced(
+        self, scope: dict[str, Any], functions: Iterable[types.FunctionType]
+    ) -> Iterator[tuple[dict[str, Any], str, Any]]:
         for name, value in list(scope.items()):
             if name.startswith("__"):
                 continue
@@ -102,7 +105,7 @@ class World:
                 replacement = self._clock.replacement(value)
                 if replacement is not None:
                     yield scope, name, replacement
-        used = _names_used(scope)
+        used = _names_used(each.__code__ for each in functions if each.__globals__ is scope)
         for name, value in (("set", self._set), ("frozenset", self._frozenset), ("hash", self._hash)):
             if name in used and name not in scope:
                 yield scope, name, value
@@ -214,62 +217,26 @@ def _shuffled(world: World, base: type[Any]) -> type[Any]:
     return cls
 
 
-def _is_own(module: str) -> bool:
-    return module.split(".", 1)[0] not in _FOREIGN or module.startswith(_OWN)
+def _names_used(codes: Iterable[types.CodeType]) -> set[str]:
+    return {name for code in codes for each in _nested(code) for name in each.co_names}
 
 
-def _modules(classes: Iterable[type[Any]]) -> list[types.ModuleType]:
-    """Return the modules that the classes are made of, and those of the same package that these use."""
-    names = [owner.__module__ for cls in classes for owner in cls.__mro__ if _is_own(owner.__module__)]
-    found: dict[str, types.ModuleType] = {}
-    while names:
-        name = names.pop()
-        module = sys.modules.get(name)
-        if module is None or name in found:
-            continue
-        found[name] = module
-        package = name.split(".", 1)[0]
-        used = [getattr(value, "__module__", None) for value in vars(module).values() if callable(value)]
-        names += [each for each in used if each and _is_own(each) and each.split(".", 1)[0] == package]
-    return list(found.values())
-
-
-def _functions(
-    classes: Iterable[type[Any]], modules: Iterable[types.ModuleType]
-) -> Iterator[types.FunctionType]:
-    """Yield the functions that the modules and the classes define."""
-    seen = set()
-    values = [value for module in modules for value in vars(module).values()]
-    own = [owner for cls in classes for owner in cls.__mro__ if _is_own(owner.__module__)]
-    names = {module.__name__ for module in modules}
-    for value in [*values, *own]:
-        members = vars(value).values() if isinstance(value, type) else [value]
-        for member in members:
-            function = getattr(member, "__func__", member)
-            ours = isinstance(function, types.FunctionType) and function.__module__ in names
-            if ours and id(function) not in seen:
-                seen.add(id(function))
-                yield function
-
-
-def _names_used(scope: dict[str, Any]) -> set[str]:
-    names: set[str] = set()
-    todo = [
-        function.__code__
-        for value in list(scope.values())
-        for function in (vars(value).values() if isinstance(value, type) else [value])
-        if isinstance(function, types.FunctionType) and function.__globals__ is scope
-    ]
-    while todo:
-        code = todo.pop()
-        names.update(code.co_names)
-        todo += [each for each in code.co_consts if isinstance(each, types.CodeType)]
-    return names
+def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
+    """Yield code, and that of the functions and comprehensions in it."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, types.CodeType):
+            yield from _nested(each)
 
 
 def _makes_sets(code: types.CodeType) -> bool:
-    return any(each.opname in _MAKES_SETS for each in dis.get_instructions(code)) or any(
-        _makes_sets(each) for each in code.co_consts if isinstance(each, types.CodeType)
+    # Of {"a", "b"} that is only walked, Python makes a constant.
+    return any(
+        isinstance(constant, frozenset) for each in _nested(code) for constant in each.co_consts
+    ) or any(
+        instruction.opname in _MAKES_SETS
+        for each in _nested(code)
+        for instruction in dis.get_instructions(each)
     )
 
 
@@ -281,6 +248,16 @@ class _Displays(ast.NodeTransformer):
 
     def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
         return self._call(node)
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        # What is only asked whether it holds something has no order.
+        for place, (operator, right) in enumerate(zip(node.ops, node.comparators, strict=True)):
+            if isinstance(operator, ast.In | ast.NotIn) and isinstance(right, ast.Set):
+                self.generic_visit(right)
+            else:
+                node.comparators[place] = self.visit(right)
+        node.left = self.visit(node.left)
+        return node
 
     def _call(self, node: ast.expr) -> ast.AST:
         self.generic_visit(node)
@@ -294,7 +271,8 @@ def _without_set_displays(function: types.FunctionType) -> types.CodeType | None
     if not _makes_sets(code):
         return None
     with contextlib.suppress(OSError, TypeError, SyntaxError):
-        lines, first = inspect.getsourcelines(function)
+        # Of the code, because of a function that wraps another inspect finds the other's.
+        lines, first = inspect.getsourcelines(code)
         tree = ast.parse(textwrap.dedent("".join(lines)))
         made = tree.body[0]
         if isinstance(made, ast.FunctionDef):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import itertools
 import random
 import time
 from collections.abc import Iterator
@@ -16,6 +18,21 @@ from tillstream.transforms.api import KeyedState
 
 TAGS = {"red", "green", "blue"}
 COUNTS = {"seen": 0}
+FIRST: dict[Any, Any] = {}
+NUMBERS: dict[Any, int] = {}
+SEVENS: dict[Any, int] = {}
+NEXT = itertools.count()
+
+
+@functools.lru_cache
+def numbered(_: Any) -> int:
+    """Return a key's number."""
+    return next(NEXT)
+
+
+def remembered(key: Any, value: Any, known: dict[Any, Any] = {}) -> Any:  # noqa: B006  (what is shown)
+    """Return a key's first value."""
+    return known.setdefault(key, value)
 
 
 def made(event: ChangeEvent, **more: Any) -> Mutation:
@@ -63,6 +80,47 @@ class GlobalCounter(beam.DoFn):
     def process(self, event: ChangeEvent) -> Iterator[Mutation]:
         COUNTS["seen"] += 1
         yield made(event, n=COUNTS["seen"])
+
+
+class ClassMemory(beam.DoFn):
+    """Remember each key in a class attribute, which is right until the process ends."""
+
+    first: dict[Any, Any] = {}
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        if event.after is not None:
+            self.first.setdefault(event.key["order_id"], event.after["total"])
+        yield made(event, first=self.first.get(event.key["order_id"]))
+
+
+class GlobalMemory(beam.DoFn):
+    """Remember each key in a module's global."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        if event.after is not None:
+            FIRST.setdefault(event.key["order_id"], event.after["total"])
+        yield made(event, first=FIRST.get(event.key["order_id"]))
+
+
+class GlobalNumbers(beam.DoFn):
+    """Number keys as they come."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        yield made(event, n=NUMBERS.setdefault(event.key["order_id"], len(NUMBERS)))
+
+
+class CachedCounter(beam.DoFn):
+    """Number keys by a counter behind a cache."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        yield made(event, n=numbered(event.key["order_id"]))
+
+
+class DefaultMemory(beam.DoFn):
+    """Remember each key in an argument's default."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        yield made(event, first=remembered(event.key["order_id"], event.after and event.after["total"]))
 
 
 class BuffersABundle(beam.DoFn):
@@ -176,6 +234,11 @@ BAD = [
     InstanceMemory,
     ClassCounter,
     GlobalCounter,
+    ClassMemory,
+    GlobalMemory,
+    GlobalNumbers,
+    CachedCounter,
+    DefaultMemory,
     BuffersABundle,
     OncePerBundle,
     CountsRepeats,
@@ -275,4 +338,12 @@ class CachesLookups(beam.DoFn):
         yield made(event, seven=self.known[key])
 
 
-GOOD = [Plain, CountsChanges, FirstTotal, SortsItsSet, CachesLookups]
+class CachesInAGlobal(beam.DoFn):
+    """Keep what it could compute again in a module's global."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        key = event.key["order_id"]
+        yield made(event, seven=SEVENS.setdefault(key, key * 7))
+
+
+GOOD = [CachesInAGlobal, Plain, CountsChanges, FirstTotal, SortsItsSet, CachesLookups]
