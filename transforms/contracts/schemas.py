@@ -99,7 +99,9 @@ def model_from_json_schema(source: _Source, name: str | None = None) -> type[Bas
     required = schema.get("required", [])
     fields = {
         column: _json_field(
-            f"{place}: property {column!r}", _resolved(node, schema, place), column in required
+            f"{place}: property {column!r}",
+            _resolved(node, schema, f"{place}: property {column!r}"),
+            column in required,
         )
         for column, node in schema["properties"].items()
     }
@@ -111,9 +113,10 @@ def model_from_avro(source: _Source, name: str | None = None) -> type[BaseModel]
     schema, place = _loaded(source)
     if schema.get("type") != "record":
         raise TransformError(f"{place}: found type {schema.get('type')!r}, expected a record")
-    fields = {
-        str(each["name"]): _avro_field(f"{place}: field {each['name']!r}", each) for each in schema["fields"]
-    }
+    fields = {}
+    for number, each in enumerate(_needed(place, schema, "fields", list), 1):
+        column = _needed(f"{place}: field number {number}", each, "name", str)
+        fields[column] = _avro_field(f"{place}: field {column!r}", each)
     return _made(name or schema.get("name") or Path(place).stem, fields, schema.get("doc"))
 
 
@@ -141,17 +144,36 @@ def _made(name: str, fields: dict[str, Any], about: str | None) -> type[BaseMode
     return model
 
 
+def _annotation(kind: Any) -> Any:
+    # A type that is none is refused, by name and place, when the model becomes columns.
+    return _ANNOTATIONS.get(str(kind).split("(", maxsplit=1)[0], Any)
+
+
 def _field(kind: str, *, nullable: bool, default: Any, own: _Node, rules: dict[str, Any]) -> tuple[Any, Any]:
     choices = rules.pop("one_of", None)
-    annotation = _ANNOTATIONS[kind.split("(", maxsplit=1)[0]] if choices is None else Literal[tuple(choices)]
+    annotation = _annotation(kind) if choices is None else Literal[tuple(choices)]
     about = {"type": kind, **{key: own[key] for key in ("type", "unit", "pii", "key") if key in own}}
     made = field(default, description=own.get("description", ""), **about, **rules)
     return (annotation | None if nullable else annotation), made
 
 
-def _resolved(node: Any, schema: _Node, place: str) -> _Node:
+def _needed(place: str, node: Any, name: str, kind: type[Any] = object) -> Any:
+    """Return what a node has under a name, or tell that it is missing."""
+    if not isinstance(node, Mapping):
+        raise TransformError(f"{place}: found {node!r}, expected a mapping with {name!r}")
+    if name not in node:
+        raise TransformError(f"{place}: found no {name!r}, expected one")
+    if not isinstance(node[name], kind):
+        raise TransformError(f"{place}: found {name!r} {node[name]!r}, expected a {kind.__name__}")
+    return node[name]
+
+
+def _resolved(node: Any, schema: _Node, place: str, seen: frozenset[str] = frozenset()) -> _Node:
     while isinstance(node, dict) and "$ref" in node:
         path = str(node["$ref"])
+        if path in seen:
+            raise TransformError(f"{place}: found $ref {path!r} that leads to itself, expected one that ends")
+        seen |= {path}
         found: Any = schema
         for part in path.removeprefix("#/").split("/"):
             found = found.get(part) if isinstance(found, dict) else None
@@ -161,7 +183,7 @@ def _resolved(node: Any, schema: _Node, place: str) -> _Node:
     if not isinstance(node, dict):
         raise TransformError(f"{place}: found {node!r}, expected the schema of a property")
     choices = node.get("anyOf") or node.get("oneOf")
-    return {**node, "anyOf": [_resolved(each, schema, place) for each in choices]} if choices else node
+    return {**node, "anyOf": [_resolved(each, schema, place, seen) for each in choices]} if choices else node
 
 
 def _json_field(place: str, node: _Node, required: bool) -> tuple[Any, Any]:  # noqa: FBT001  (has one caller)
@@ -203,7 +225,7 @@ def _json_kind(place: str, node: _Node, choices: list[Any] | None) -> str:
         return "bytes"
     if kind in ("object", "array") and not {"properties", "items", "prefixItems"} & set(node):
         return "json"
-    if kind not in _PLAIN:
+    if not isinstance(kind, str) or kind not in _PLAIN:
         raise TransformError(
             f"{place}: found type {kind!r}, expected one of {', '.join(_PLAIN)}, or {EXTRA}: "
             "{type: json} to let any JSON through unchecked"
@@ -216,16 +238,16 @@ def _avro_field(place: str, node: _Node) -> tuple[Any, Any]:
     if node.get("aliases"):
         raise TransformError(f"{place}: found aliases, expected none: a field is named as its column")
     own = {**node.get(EXTRA, {}), "description": node.get("doc", "")}
-    kind, nullable = node["type"], False
+    kind, nullable = _needed(place, node, "type"), False
     if isinstance(kind, list):
         kinds = [each for each in kind if each != "null"]
         nullable = len(kinds) < len(kind)
         kind = kinds[0] if len(kinds) == 1 else kinds
     rules: dict[str, Any] = {}
     if isinstance(kind, dict) and kind.get("type") == "enum":
-        rules["one_of"] = kind["symbols"]
+        rules["one_of"] = _needed(place, kind, "symbols", list)
         kind = "string"
-    found = own.get("type") or _avro_kind(kind)
+    found = own.get("type") or _avro_kind(place, kind)
     if found is None:
         raise TransformError(
             f"{place}: found type {json.dumps(kind)}, expected one of {', '.join(_AVRO)}, an enum, a logical "
@@ -235,11 +257,11 @@ def _avro_field(place: str, node: _Node) -> tuple[Any, Any]:
     return _field(found, nullable=nullable, default=default, own=own, rules=rules)
 
 
-def _avro_kind(kind: Any) -> str | None:
+def _avro_kind(place: str, kind: Any) -> str | None:
     if not isinstance(kind, dict):
         return _AVRO.get(kind) if isinstance(kind, str) else None
     logical = kind.get("logicalType")
     if logical == "decimal":
-        return f"decimal({kind['precision']},{kind.get('scale', 0)})"
-    inner: Callable[[Any], str | None] = _avro_kind
-    return _AVRO_LOGICAL.get(str(logical)) or (inner(kind.get("type")) if logical is None else None)
+        return f"decimal({_needed(place, kind, 'precision', int)},{kind.get('scale', 0)})"
+    inner: Callable[[str, Any], str | None] = _avro_kind
+    return _AVRO_LOGICAL.get(str(logical)) or (inner(place, kind.get("type")) if logical is None else None)

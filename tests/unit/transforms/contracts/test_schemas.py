@@ -121,6 +121,10 @@ def test_a_models_own_schema_gives_the_model_back() -> None:
         ({"type": "string", "minimum": 1}, "found rule ge on type string"),
         ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, "expected one of string"),
         ({"$ref": "other.json"}, "found \\$ref 'other.json'"),
+        ({"$ref": "#/properties/v"}, r"property 'v': found \$ref '#/properties/v' that leads to itself"),
+        ({"anyOf": [{"type": "null"}, {"$ref": "#/properties/v"}]}, "that leads to itself"),
+        ({"type": ["string", "integer"]}, "property 'v': found type .*expected one of string"),
+        ({"type": "string", "x-tillstream": {"type": "text"}}, "field 'v': expected one of bool"),
     ],
 )
 def test_what_a_json_schema_asks_for_in_vain_is_refused(node: Any, told: str) -> None:
@@ -135,12 +139,31 @@ def test_what_a_json_schema_asks_for_in_vain_is_refused(node: Any, told: str) ->
         ({"type": {"type": "map", "values": "int"}}, "x-tillstream: {type: json}"),
         ({"type": ["int", "string"]}, "expected one of boolean"),
         ({"type": "int", "aliases": ["w"]}, "found aliases"),
+        ({}, "schema: field 'v': found no 'type'"),
+        ({"type": {"type": "bytes", "logicalType": "decimal"}}, "field 'v': found no 'precision'"),
+        ({"type": {"type": "bytes", "logicalType": "decimal", "precision": "9"}}, "found 'precision' '9'"),
+        ({"type": {"type": "enum", "name": "s"}}, "field 'v': found no 'symbols'"),
     ],
 )
 def test_what_an_avro_schema_asks_for_in_vain_is_refused(about: Any, told: str) -> None:
     """Nothing in a schema is left unchecked in silence."""
     with pytest.raises(TransformError, match=told):
         model_from_avro({"type": "record", "name": "R", "fields": [{"name": "v", **about}]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({}, "schema: found no 'fields'"),
+        ({"fields": {}}, "schema: found 'fields' {}, expected a list"),
+        ({"fields": ["v"]}, "field number 1: found 'v', expected a mapping with 'name'"),
+        ({"fields": [{"name": "v", "type": "int"}, {"type": "int"}]}, "field number 2: found no 'name'"),
+    ],
+)
+def test_an_avro_record_that_lacks_a_part_is_told_which(fields: Any, told: str) -> None:
+    """What is missing, and where."""
+    with pytest.raises(TransformError, match=told):
+        model_from_avro({"type": "record", "name": "R", **fields})
 
 
 def test_a_file_that_is_no_schema_is_named(tmp_path: Path) -> None:
