@@ -27,13 +27,23 @@ def check(path: Path) -> ClientConfig:
     Raises:
         ConfigError: all that is wrong with the file.
     """
+    broken: list[str] = []
 
     def known(modules: list[str], folder: str | None) -> list[str]:
         place = None if folder is None else str(path.parent.absolute() / folder)
-        names: list[str] = _transforms().find_transforms(modules, place).names()
+        registry = _transforms().find_transforms(modules, place)
+        broken.extend(registry.broken)
+        names: list[str] = registry.names()
         return names
 
-    config = load(path, known_transforms=known)
+    try:
+        config = load(path, known_transforms=known)
+    except TransformError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except ConfigError as error:
+        if "entities." in str(error) and ".transform:" in str(error):
+            raise ConfigError("\n".join([str(error), *(f"{path}: {each}" for each in broken)])) from error
+        raise
     if not any(entity.transform for entity in config.entities.values()):
         return config
     _transforms()

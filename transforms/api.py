@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from tillstream.configs import forms
 from tillstream.pipelines.errors import TransformError
+from tillstream.transforms.aggregates.aggregate import Aggregate
 
 __all__ = ["KeyedState", "Lookup", "Parameters", "TransformInfo", "info_of", "parameters_of", "transform"]
 
@@ -79,7 +80,8 @@ def transform(
         outputs: models of the rows that it makes for other entities, by their names in the config.
 
     Raises:
-        TransformError: if the name has another form.
+        TransformError: if the name has another form, or what is decorated is neither a DoFn nor an Aggregate,
+            or has a name already.
     """
     if not re.fullmatch(forms.TRANSFORM, name):
         raise TransformError(f"transform {name!r}: expected {forms.WORDS[forms.TRANSFORM]}")
@@ -87,6 +89,13 @@ def transform(
     made.update(outputs or {})
 
     def mark(cls: _Class) -> _Class:
+        if not isinstance(cls, type) or not issubclass(cls, beam.DoFn | Aggregate):
+            raise TransformError(
+                f"transform {name!r}: found {cls!r}, expected a class of beam.DoFn or Aggregate"
+            )
+        known = info_of(cls)
+        if known is not None:
+            raise TransformError(f"transform {name!r}: {cls.__qualname__} is {known.name!r} already")
         setattr(cls, _ATTRIBUTE, TransformInfo(name, input, made))
         return cls
 

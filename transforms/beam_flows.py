@@ -22,12 +22,14 @@ from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.sinks.letters import row_json
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
+from tillstream.pipelines.isolation.steps import run_step
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, Mutation
 from tillstream.pipelines.sharding import shard_key
 from tillstream.transforms.contracts.compiled import refuse_placeholders
-from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of, naming
+from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of
 from tillstream.transforms.flows import Flow, Kind, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.lifecycle import naming
 from tillstream.transforms.output import contracts_of, numbered, row_stages
 from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.routing import MAIN, Launch, Message, Outputs, Router, typed
@@ -62,6 +64,32 @@ class _Router:
             Message(self._tag, _encode(record.key), replace(batch, records=(record,)).encode())
             for record in batch.records
         ], ()
+
+
+class _KeyByShard(beam.DoFn):
+    """Key mutations by the shard of the row's key, in the one spelling that its contract gives it."""
+
+    def __init__(self, config: ClientConfig, flow: Flow) -> None:
+        self._config = config
+        self._target = flow.target
+        self._seed = zlib.crc32(flow.target.encode())
+
+    def setup(self) -> None:
+        """Compile the contracts."""
+        flows = flows_of(self._config, registry_of(self._config))
+        keys = keys_of(self._config, flows, "beam", self._target)
+        self._packer = MutationPacker(contracts_of(self._config), keys, {})
+
+    def process(self, mutation: Mutation) -> Iterator[tuple[bytes, bytes]]:
+        """Emit (shard key, Mutation frame)."""
+        try:
+            key = self._packer.check(mutation)[-1].key
+        except RecordError:
+            # Refused again where it is packed, and made a letter there.
+            key = ()
+        flink = self._config.flink
+        shard = zlib.crc32(_encode(key), self._seed) % flink.shards
+        yield shard_key(shard, flink.shards, flink.max_parallelism), mutation.encode()
 
 
 class _Pack(beam.DoFn):
@@ -128,25 +156,14 @@ class BeamFlow(beam.PTransform):
 
     def expand(self, changes: beam.PCollection) -> dict[str, beam.PCollection]:
         """Add the client's DoFn, and what packs its mutations."""
-        flink, flow = self._config.flink, self._flow
+        flow = self._flow
         made = changes | "Apply" >> beam.ParDo(_caught(self._config, flow.target)).with_outputs(
             _LETTERS, main=MAIN
         )
         made[_LETTERS].element_type = bytes
-        seed, keys = (
-            zlib.crc32(flow.target.encode()),
-            {name: entity.key for name, entity in self._config.entities.items()},
-        )
-
-        def keyed(mutation: Mutation) -> tuple[bytes, bytes]:
-            found = mutation.row or mutation.key
-            values = tuple(found.get(column) for column in keys.get(mutation.entity, ()))
-            shard = zlib.crc32(msgspec.json.encode(values), seed) % flink.shards
-            return shard_key(shard, flink.shards, flink.max_parallelism), mutation.encode()
-
         packed = typed(
             made[MAIN]
-            | "KeyByShard" >> beam.Map(keyed).with_output_types(_KEYED)
+            | "KeyByShard" >> beam.ParDo(_KeyByShard(self._config, flow)).with_output_types(_KEYED)
             | "Pack"
             >> beam.ParDo(_Pack(self._config, flow, self._generation)).with_outputs(DEAD_LETTERS, main=MAIN)
         )
@@ -184,6 +201,34 @@ class _BeamStage:
 BEAM_STAGE = _BeamStage()
 
 
+class _Named(beam.DoFn):
+    """Name the DoFn that comes after it in the order of classes, and bound what it does between records."""
+
+    _tillstream_flow: Flow
+    _tillstream_guard: RecordGuard
+
+    def setup(self) -> None:
+        with naming(self._tillstream_flow, "setup"):
+            super().setup()
+
+    def start_bundle(self) -> None:
+        with naming(self._tillstream_flow, "start_bundle"):
+            run_step(self._tillstream_guard, "start_bundle", super().start_bundle)
+
+    def finish_bundle(self) -> Any:
+        def finish() -> list[Any]:
+            # Rows of a generator are made while it is watched.
+            return list(finish_base() or ())
+
+        finish_base = super().finish_bundle
+        with naming(self._tillstream_flow, "finish_bundle"):
+            return run_step(self._tillstream_guard, "finish_bundle", finish)
+
+    def teardown(self) -> None:
+        with naming(self._tillstream_flow, "teardown"):
+            super().teardown()
+
+
 def _caught(config: ClientConfig, target: str) -> beam.DoFn:
     """Return the client's DoFn, reading events out of frames, and with what it raises made dead letters."""
     flows = flows_of(config, registry_of(config))
@@ -193,12 +238,13 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
     name = flow.info.name
     base: type[beam.DoFn] = flow.transform
 
-    class Caught(base):
+    class Caught(_Named, base):
+        _tillstream_flow = flow
+
         def setup(self) -> None:
             self._tillstream_reader = EventReader(flow)
             self._tillstream_guard = RecordGuard(config.limits, name)
-            with naming(flow, "setup"):
-                super().setup()
+            super().setup()
 
         # Beam looks at the signature for the parameters that it must give.
         @functools.wraps(base.process)

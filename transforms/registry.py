@@ -11,8 +11,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +36,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._known: dict[str, type[Any]] = {}
+        self._broken: dict[str, str] = {}
 
     def add(self, cls: type[Any]) -> None:
         """Add a class that is marked as a transform.
@@ -63,6 +65,15 @@ class Registry:
             if defined_here and info_of(value) is not None:
                 self.add(value)
 
+    def note_broken(self, module: str, error: TransformError) -> None:
+        """Remember a module that cannot be imported, for whoever asks for a transform that is not there."""
+        self._broken[module] = str(error)
+
+    @property
+    def broken(self) -> list[str]:
+        """Return what importing raised, of each module that is no use."""
+        return list(self._broken.values())
+
     def get(self, name: str) -> type[Any]:
         """Return the class of a name.
 
@@ -72,9 +83,13 @@ class Registry:
         try:
             return self._known[name]
         except KeyError:
-            near = difflib.get_close_matches(name, self._known) or self.names()
+            # Without versions, which are long beside a name and may be left out.
+            heads = {each.split("@")[0] for each in self._known}
+            close = difflib.get_close_matches(name.split("@", maxsplit=1)[0], heads)
+            near = [each for each in self.names() if each.split("@")[0] in close] or self.names()
             known = ", ".join(near) or "none"
-            raise TransformError(f"transform {name!r} is unknown; expected one of: {known}") from None
+            told = [f"transform {name!r} is unknown; expected one of: {known}", *self.broken]
+            raise TransformError("; ".join(told)) from None
 
     def info(self, name: str) -> TransformInfo:
         """Return what a transform says of itself; raises as `get` does."""
@@ -95,21 +110,45 @@ def find_transforms(modules: Iterable[str] = (), path: str | None = None) -> Reg
         path: a folder in which modules are looked for first, or None.
 
     Raises:
-        TransformError: if a module cannot be imported, or two classes have one name and version.
+        TransformError: if one of these modules cannot be imported, or two classes have one name and version.
+            A package's module that cannot be imported is another client's affair until somebody asks for what
+            may lie in it.
     """
-    if path is not None and path not in sys.path:
-        sys.path.insert(0, path)
+    wanted = list(modules)
+    if path is not None:
+        _look_first_in(path, wanted)
     registry = Registry()
-    named: Sequence[str] = [each.value for each in entry_points(group=ENTRY_POINTS)]
-    for name in dict.fromkeys([*_BUNDLED, *named, *modules]):
+    for name in dict.fromkeys([*_BUNDLED, *wanted]):
         registry.collect(_imported(name))
+    for name in dict.fromkeys(each.module for each in entry_points(group=ENTRY_POINTS)):
+        try:
+            registry.collect(_imported(name))
+        except TransformError as error:
+            registry.note_broken(name, error)
     return registry
+
+
+def _look_first_in(path: str, modules: Iterable[str]) -> None:
+    """Put a folder before all others; forget modules of these names that another client's folder gave."""
+    if path in sys.path:
+        sys.path.remove(path)
+    sys.path.insert(0, path)
+    importlib.invalidate_caches()
+    folder = Path(path).resolve()
+    for package in {name.partition(".")[0] for name in modules}:
+        known = sys.modules.get(package)
+        file = getattr(known, "__file__", None)
+        if file is None or folder in Path(file).resolve().parents:
+            continue
+        if (folder / package).is_dir() or (folder / f"{package}.py").is_file():
+            for name in [each for each in sys.modules if each.partition(".")[0] == package]:
+                del sys.modules[name]
 
 
 def _imported(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TransformError(
             f"transforms of module {name!r}: importing it raised {type(error).__name__}: {error}; "
             "expected a module that can be imported wherever the pipeline runs"

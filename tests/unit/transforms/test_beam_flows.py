@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from tillstream.configs import ClientConfig
+from tillstream.pipelines.records import Mutation, MutationKind
 from tillstream.runners import direct
+from tillstream.transforms.beam_flows import _KeyByShard
+from tillstream.transforms.flows import Flow
 
 MODULE = """
 import apache_beam as beam
@@ -80,3 +83,32 @@ def test_its_state_is_beams_and_its_rows_are_checked(client: ClientConfig, tmp_p
         ("transform_failed", "nth", "beamtest.nth@1.0.0"),
     ]
     assert counts["dead_letters"] == 2
+
+
+def test_a_keys_upsert_and_delete_meet_in_one_shard(tmp_path: Path) -> None:
+    """A key has one shard however it is spelt: typed in a row, as the source wrote it in a delete."""
+    (tmp_path / "beammarks_transforms.py").write_text(
+        MODULE.replace("beamtest.nth", "beammarks.nth").replace(", output=Nth", "")
+    )
+    contract = {"at": "timestamptz", "amount": "decimal(9,2)", "nth": "int64"}
+    entity = {"topic": "t", "key": ["at", "amount"], "sinks": ["out"], "contract": contract}
+    entity["transform"] = "beammarks.nth@1.0.0"
+    client = ClientConfig.model_validate(
+        {
+            "client": "beamtest",
+            "source": {"files": {"paths": ["in"]}},
+            "entities": {"marks": entity},
+            "transforms": {"modules": ["beammarks_transforms"], "path": str(tmp_path)},
+            "sinks": {"out": {"type": "files", "path": "/out"}},
+        }
+    )
+    keyer = _KeyByShard(client, Flow("marks", "marks", "beam"))
+    keyer.setup()
+    shards = {next(keyer.process(Mutation("lost", MutationKind.DELETE, {}, None, (), 0, "t", 0, 0)))[0]}
+    for at, amount in (("2026-01-01T01:00:00+01:00", "1.5"), ("2026-01-01T00:00:00.000000Z", "1.50")):
+        key = {"at": at, "amount": amount}
+        for kind, row in ((MutationKind.UPSERT, {**key, "nth": 1}), (MutationKind.DELETE, None)):
+            mutation = Mutation("marks", kind, key, row, (), 0, "t", 0, 0)
+            shards |= {shard for shard, _ in keyer.process(mutation)}
+    # The other one is that of mutations that are refused.
+    assert len(shards) == 2
