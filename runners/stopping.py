@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tillstream.pipelines.errors import TillstreamError
-from tillstream.pipelines.isolation.budget import StopNote
+from tillstream.pipelines.isolation.budget import STOPPED, StopNote
 
 if TYPE_CHECKING:
     from tillstream.runners.flink.rest import FlinkRest
 
 __all__ = ["obey_stop", "stop_of"]
 
-_REASON = re.compile(r"client \S+ has stopped itself: .*")
+_REASON = re.compile(rf"{re.escape(STOPPED)}.*")
 _logger = logging.getLogger(__name__)
 
 

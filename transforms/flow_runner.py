@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import apache_beam as beam
 import msgspec
 
 from tillstream.configs.limits import Limits
-from tillstream.pipelines.errors import RecordError, TransformError
+from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
+from tillstream.pipelines.isolation.steps import run_step
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
 from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.contracts.evolving import contract_for
 from tillstream.transforms.contracts.models import columns_of_model
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateCells, StateEntry
+from tillstream.transforms.lifecycle import naming
 from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.replays.holding import Sieve
 from tillstream.transforms.shard_state import Shard
 
-__all__ = ["EventReader", "FlowRunner", "letter_of", "mutations_of", "naming"]
+__all__ = ["EventReader", "FlowRunner", "letter_of", "mutations_of"]
 
 
 class EventReader:
@@ -64,13 +66,17 @@ class FlowRunner:
         flow: which DoFn, and what it makes rows of.
         packer: takes the rows.
         limits: the client's.
+        stops: whether the job ends with what the DoFn raises outside of records.
     """
 
-    def __init__(self, flow: Flow, packer: MutationPacker, limits: Limits | None = None) -> None:
+    def __init__(
+        self, flow: Flow, packer: MutationPacker, limits: Limits | None = None, *, stops: bool = True
+    ) -> None:
         assert flow.transform is not None  # copies have none to call
         assert flow.info is not None
         self.flow = flow
-        with naming(flow, "its constructor"):
+        self.stops = stops
+        with naming(flow, "its constructor", stops=stops):
             self.dofn: beam.DoFn = flow.transform()
         self._guard = RecordGuard(limits or Limits(), flow.info.name)
         self._packer = packer
@@ -124,8 +130,23 @@ class FlowRunner:
 
     def setup(self) -> None:
         """Set up the DoFn; raises TransformError where it raises."""
-        with naming(self.flow, "setup"):
+        with naming(self.flow, "setup", stops=self.stops):
             self.dofn.setup()
+
+    def start_bundle(self) -> None:
+        """Tell the DoFn; raises TransformError where it raises, or takes longer than a record may."""
+        with naming(self.flow, "start_bundle", stops=self.stops):
+            run_step(self._guard, "start_bundle", self.dofn.start_bundle)
+
+    def finish_bundle(self) -> None:
+        """Tell the DoFn; raises TransformError where it raises, or takes longer than a record may."""
+        with naming(self.flow, "finish_bundle", stops=self.stops):
+            run_step(self._guard, "finish_bundle", self.dofn.finish_bundle)
+
+    def teardown(self) -> None:
+        """Tear the DoFn down; raises TransformError where it raises."""
+        with naming(self.flow, "teardown", stops=self.stops):
+            self.dofn.teardown()
 
     def _apply(
         self,
@@ -174,18 +195,6 @@ class FlowRunner:
         return letter_of(batch, record, refused, self.flow, trace)
 
 
-@contextmanager
-def naming(flow: Flow, step: str) -> Iterator[None]:
-    """Raise what a client's code raises, outside of any record, as a TransformError that names it."""
-    try:
-        yield
-    except Exception as error:
-        raise TransformError(
-            f"transform {flow.name!r} of entity {flow.target!r}: {step} raised "
-            f"{type(error).__name__}: {error}"
-        ) from error
-
-
 def mutations_of(found: Any, mutations_max: int) -> list[Mutation]:
     """Return what `process` returned as mutations, numbered; raises RecordError where it is anything else.
 
@@ -198,6 +207,10 @@ def mutations_of(found: Any, mutations_max: int) -> list[Mutation]:
     except RecordError as error:
         raise ClientRaised from error
     if len(mutations) > mutations_max:
+        close = getattr(found, "close", None)
+        if close is not None:
+            # Here, where it is timed; else it would be closed when nobody watches any more.
+            close()
         raise RecordError(
             "too_many_mutations",
             f"process made more than {mutations_max} mutations, limits.mutations_per_record_max",

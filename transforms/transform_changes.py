@@ -116,7 +116,7 @@ class TransformChanges(beam.DoFn):
     def start_bundle(self) -> None:
         """Tell the client's DoFns."""
         for runner in self._runners.values():
-            runner.dofn.start_bundle()
+            runner.start_bundle()
 
     def process(  # noqa: PLR0917  (Beam gives each cell as a parameter)
         self,
@@ -158,12 +158,13 @@ class TransformChanges(beam.DoFn):
     def finish_bundle(self) -> None:
         """Tell the client's DoFns."""
         for runner in self._runners.values():
-            runner.dofn.finish_bundle()
+            runner.finish_bundle()
 
     def teardown(self) -> None:
         """Tell the client's DoFns."""
         for runner in self._runners.values():
-            runner.dofn.teardown()
+            runner.teardown()
+        self._again.teardown()
 
     def _take(
         self,

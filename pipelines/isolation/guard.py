@@ -12,7 +12,7 @@ from tillstream.configs.limits import Limits
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.logs import limit_logs
 from tillstream.pipelines.isolation.process import data_bytes, shared
-from tillstream.pipelines.isolation.strikes import Strike
+from tillstream.pipelines.isolation.strikes import CONDEMNED, STEP_MARK, Strike
 from tillstream.pipelines.isolation.watchdog import RecordTimeoutError, interrupt_nobody
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord
 
@@ -58,23 +58,27 @@ class RecordGuard:
         self.lock = threading.Lock()
         self.interrupted = False
         self.condemned: Mapping[int, Strike] | None = None
-        self._process = shared()
-        self._flight = self._process.flight(name)
+        self.process = shared()
+        self._flight = self.process.flight(name)
         self.words = self._flight.words
         self._topic, self._partition = "", 0
-        if self._process.recorder is not None:
+        if self.process.recorder is not None:
             limit_logs(limits.log_lines_per_s_max)
         if limits.record_timeout_ms is not None:
-            self._process.watchdog.watch(self)
+            self.process.watchdog.watch(self)
 
     def begin(self, batch: ChangeBatch) -> None:
         """Prepare for records of a batch, on this thread; those in `condemned` are not to be tried."""
+        self.begin_at(batch.topic, batch.partition)
+
+    def begin_at(self, topic: str, partition: int) -> None:
+        """Prepare for records of a partition, or for a step that stands in place of a topic."""
         self.thread = threading.get_ident()
-        self._topic, self._partition = batch.topic, batch.partition
-        self._flight.identify(batch.topic, batch.partition, self.thread)
-        strikes = self._process.strikes
+        self._topic, self._partition = topic, partition
+        self._flight.identify(topic, partition, self.thread)
+        strikes = self.process.strikes
         if strikes is not None:
-            self.condemned = strikes.condemned(self.name, batch.topic, batch.partition)
+            self.condemned = strikes.condemned(self.name, topic, partition)
 
     def enter(self, record: ChangeRecord) -> None:
         """Note the record that the DoFn is called with."""
@@ -92,8 +96,15 @@ class RecordGuard:
             raise RecordTimeoutError
 
     def end(self) -> None:
-        """Note that the batch is done; what breaks now is no record's fault."""
+        """Note that the batch is done; to be called whatever happens.
+
+        What breaks from now on is no record's fault, and nothing is raised in this thread any more.
+        """
         self.words[0] = _IDLE
+        self.token = None
+        if self.interrupted:
+            interrupt_nobody(self)
+        self.thread = 0
 
     def judge(self, error: BaseException, offset: int) -> tuple[RecordError, str]:
         """Return what a record's dead letter says, and its traceback, after the DoFn has raised.
@@ -117,15 +128,19 @@ class RecordGuard:
 
     def place(self) -> str:
         """Return the record's topic, partition and offset for a person."""
+        if self._topic.endswith(STEP_MARK):
+            return self._topic
         return f"{self._topic}[{self._partition}] offset {self.words[0]}"
 
     def blame(self, trace: str) -> None:
         """Note that this record is the reason why the process is about to end."""
-        strikes = self._process.strikes
+        strikes = self.process.strikes
         offset = self.words[0]
         if strikes is not None and offset != _IDLE:
             place = (self.name, self._topic, self._partition, offset)
-            strikes.add([Strike(*place, "timed_out", 2, trace=trace)])
+            # A step is tried once more: it stops the job, a record does not.
+            weight = 1 if self._topic.endswith(STEP_MARK) else CONDEMNED
+            strikes.add([Strike(*place, "timed_out", weight, trace=trace)])
 
     def _judge_memory(self, error: MemoryError, offset: int) -> tuple[RecordError, str]:
         # What the DoFn held hangs on the traceback.
@@ -135,10 +150,10 @@ class RecordGuard:
         error.__traceback__ = None
         gc.collect()
         if limit == resource.RLIM_INFINITY or data_bytes() > _RELEASED * limit:
-            if self._process.strikes is not None:
+            if self.process.strikes is not None:
                 place = (self.name, self._topic, self._partition, offset)
-                self._process.strikes.add([Strike(*place, "out_of_memory", trace=trace)])
-                self._process.end_soon()
+                self.process.strikes.add([Strike(*place, "out_of_memory", trace=trace)])
+                self.process.end_soon()
             raise error
         detail = f"process met the limit of {limit // 1024**2} MiB, flink.memory_mb_max"
         return RecordError("out_of_memory", detail), trace

@@ -20,11 +20,13 @@ import msgspec
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.recorder import Wreck, read_wrecks
 
-__all__ = ["CONDEMNED", "Kind", "Strike", "StrikeStore"]
+__all__ = ["CONDEMNED", "STEP_MARK", "Kind", "Strike", "StrikeStore"]
 
 Kind: TypeAlias = Literal["timed_out", "crashed", "out_of_memory"]
 # What a strike weighs whose record is surely to blame, and from where on a record is not tried again.
 CONDEMNED = 2
+# Ends what stands in place of a topic where no record was worked on; no topic may be named so.
+STEP_MARK = "()"
 _VERSION = 1
 _STRIKES_MAX = 1000
 _AGE_S_MAX = 24 * 3600
@@ -165,7 +167,8 @@ def _strikes(wreck: Wreck) -> Sequence[Strike]:
         if thread is not None and thread != worker:
             continue
         kind: Kind = "timed_out" if timed_out else "crashed"
-        weight = CONDEMNED if thread is not None else 1
+        # A step is tried once more: it stops the job, a record does not.
+        weight = CONDEMNED if thread is not None and not topic.endswith(STEP_MARK) else 1
         trace = _block(wreck.trace, worker)
         found.append(Strike(transform, topic, partition, offset, kind, weight, trace=trace))
     return found

@@ -25,9 +25,10 @@ from tillstream.transforms.aggregates.messages import (
 )
 from tillstream.transforms.aggregates.windowing import Windows
 from tillstream.transforms.contracts.compiled import refuse_placeholders
-from tillstream.transforms.flow_runner import EventReader, letter_of, naming
+from tillstream.transforms.flow_runner import EventReader, letter_of
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.lifecycle import naming
 from tillstream.transforms.routing import Message
 from tillstream.transforms.shard_state import Shard
 
@@ -83,20 +84,22 @@ class AggregateRouter:
         changes: dict[int, list[Change]] = {}
         guard = self._guard
         guard.begin(batch)
-        for record in batch.records:
-            trace = None
-            try:
-                found = self._contributions(batch, record)
-            except RecordError as error:
-                refused = error
-            except BaseException as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
-                refused, trace = guard.judge(error, record.offset)
-            else:
-                for shard, change in self._compared(batch, record, found, state):
-                    changes.setdefault(shard, []).append(change)
-                continue
-            letters.append(letter_of(batch, record, refused, self._flow, trace))
-        guard.end()
+        try:
+            for record in batch.records:
+                trace = None
+                try:
+                    found = self._contributions(batch, record)
+                except RecordError as error:
+                    refused = error
+                except BaseException as error:  # noqa: BLE001  # a client's code may raise anything; it must not stop the job
+                    refused, trace = guard.judge(error, record.offset)
+                else:
+                    for shard, change in self._compared(batch, record, found, state):
+                        changes.setdefault(shard, []).append(change)
+                    continue
+                letters.append(letter_of(batch, record, refused, self._flow, trace))
+        finally:
+            guard.end()
         self._sweep(state)
         return [self._message(batch, shard, each) for shard, each in changes.items()], letters
 

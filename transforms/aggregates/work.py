@@ -26,8 +26,8 @@ from tillstream.transforms.aggregates.groups import Group, GroupEntry, digest_of
 from tillstream.transforms.aggregates.messages import Change, Differences, at_most
 from tillstream.transforms.aggregates.router import name_of, windows_of
 from tillstream.transforms.aggregates.windowing import Span, instant
-from tillstream.transforms.flow_runner import naming
 from tillstream.transforms.flows import Flow
+from tillstream.transforms.lifecycle import naming
 from tillstream.transforms.packing import MutationPacker, Packed
 from tillstream.transforms.shard_state import Shard
 
@@ -147,6 +147,13 @@ class AggregateWork:
         """Make the rows of all groups that were touched, and keep the groups."""
         kind = self._kind
         kind.guard.begin(self._caused_by)
+        try:
+            self._write_all()
+        finally:
+            kind.guard.end()
+
+    def _write_all(self) -> None:
+        kind = self._kind
         for place, touched in self._touched.items():
             group = touched.group
             try:
@@ -161,7 +168,6 @@ class AggregateWork:
                 self._shard.update({place: (touched.span.end_us, group.encode())})
             else:
                 self._shard.delete(place)
-        kind.guard.end()
 
     def sweep(self) -> None:
         """Forget, now and then, groups whose windows are closed; their rows stay as they are."""

@@ -77,7 +77,7 @@ class JoinRows(beam.DoFn):
     def start_bundle(self) -> None:
         """Tell the client's DoFns."""
         for runner in self._runners.values():
-            runner.dofn.start_bundle()
+            runner.start_bundle()
 
     def process(
         self,
@@ -101,9 +101,9 @@ class JoinRows(beam.DoFn):
     def finish_bundle(self) -> None:
         """Tell the client's DoFns."""
         for runner in self._runners.values():
-            runner.dofn.finish_bundle()
+            runner.finish_bundle()
 
     def teardown(self) -> None:
         """Tell the client's DoFns."""
         for runner in self._runners.values():
-            runner.dofn.teardown()
+            runner.teardown()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError, TransformError
+from tillstream.pipelines.isolation.guard import refusal_of
 from tillstream.pipelines.records import ChangeBatch, DeadLetter
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
 from tillstream.transforms.flows import Flow, flow_of, registry_of
@@ -22,10 +24,14 @@ __all__ = ["FlowsAgain"]
 class FlowsAgain:
     """Know the runners of versions that are asked for, and the routers of single flows.
 
+    What another version raises, outside of its `process` too, becomes the letter of the change that it was
+    asked for: the replay would else be read again at each restart, and stop the job each time. So bundles
+    are begun and ended for each change here, and a version that fails so is not kept. The rows of a change
+    go out even where the end of its bundle fails.
+
     Args:
         config: the client's.
-        runners: of the job's own versions, by target; those that are asked for are added, so that whoever
-            sets the others up and tears them down does so for these.
+        runners: of the job's own versions, by target.
         packer: that runners append to.
         launch: what is known of this one.
         copy: passes the changes of a batch as they are.
@@ -34,13 +40,14 @@ class FlowsAgain:
     def __init__(
         self,
         config: ClientConfig,
-        runners: dict[str, FlowRunner],
+        runners: Mapping[str, FlowRunner],
         packer: MutationPacker,
         launch: Launch,
         copy: Callable[[ChangeBatch, Flow], list[DeadLetter]],
     ) -> None:
         self._config = config
         self._runners = runners
+        self._chosen: dict[tuple[str, str], FlowRunner] = {}
         self._packer = packer
         self._launch = launch
         self._copy = copy
@@ -57,11 +64,10 @@ class FlowsAgain:
             batch: of one change.
             state: the shard's state of clients' transforms; None where none of them asks for any.
         """
-        try:
-            if flow.kind == "record":
-                return (), self._runner(flow, transform, state).run(batch, state)
-        except RecordError as error:
-            return (), [letter_of(batch, batch.records[0], error, flow)]
+        if flow.kind == "record":
+            if not transform or transform == flow.name:
+                return (), self._runners[flow.target].run(batch, state)
+            return (), self._run(flow, transform, batch, state)
         if transform:
             refused = RecordError(
                 "unknown_transform",
@@ -87,14 +93,40 @@ class FlowsAgain:
             letters += refused
         return messages, letters
 
-    def _runner(self, flow: Flow, transform: str, state: Shard[StateEntry] | None) -> FlowRunner:
-        own = self._runners[flow.target]
-        if not transform or transform == flow.name:
-            return own
-        # No entity is named so.
-        name = f"{flow.target}={transform}"
-        if name in self._runners:
-            return self._runners[name]
+    def teardown(self) -> None:
+        """Tear down the versions that were asked for, whatever they raise."""
+        for runner in self._chosen.values():
+            _tear_down(runner)
+        self._chosen.clear()
+
+    def _run(
+        self, flow: Flow, transform: str, batch: ChangeBatch, state: Shard[StateEntry] | None
+    ) -> Sequence[DeadLetter]:
+        """Apply another version in a bundle of its own."""
+        (record,) = batch.records
+        try:
+            found = self._flow(flow, transform, state)
+        except RecordError as error:
+            return [letter_of(batch, record, error, flow)]
+        letters: list[DeadLetter] = []
+        runner = self._chosen.pop((flow.target, transform), None)
+        try:
+            if runner is None:
+                runner = FlowRunner(found, self._packer, self._config.limits, stops=False)
+                runner.setup()
+            runner.start_bundle()
+            letters = runner.run(batch, state)
+            runner.finish_bundle()
+        except TransformError as error:
+            if runner is not None:
+                _tear_down(runner)
+            refused, trace = refusal_of(error)
+            return letters or [letter_of(batch, record, refused, found, trace)]
+        self._chosen[flow.target, transform] = runner
+        return letters
+
+    def _flow(self, flow: Flow, transform: str, state: Shard[StateEntry] | None) -> Flow:
+        """Return the flow by another version; raises RecordError where none may be had."""
         try:
             found = flow_of(flow.source, flow.target, transform, registry_of(self._config))
         except TransformError as error:
@@ -110,8 +142,9 @@ class FlowsAgain:
             raise RecordError(
                 "unknown_transform", f"found {transform}, which keeps state, expected one that keeps none"
             )
-        runner = FlowRunner(chosen, self._packer, self._config.limits)
-        runner.setup()
-        runner.dofn.start_bundle()
-        self._runners[name] = runner
-        return runner
+        return chosen
+
+
+def _tear_down(runner: FlowRunner) -> None:
+    with suppress(TransformError):
+        runner.teardown()
