@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from tillstream.transforms.lint.source import Function, Source, body_of
 
-__all__ = ["DoFnClass", "Hot", "attribute", "dofns", "hot", "is_attribute"]
+__all__ = ["DoFnClass", "Hot", "attribute", "dofns", "hot", "is_attribute", "own_attribute"]
 
 _BASES = ("DoFn", "RestrictionProvider", "CombineFn")
 _LIFECYCLE = frozenset({"__init__", "setup", "start_bundle", "finish_bundle", "teardown"})
@@ -80,6 +80,12 @@ def attribute(node: ast.AST) -> str | None:
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
         return node.attr
     return None
+
+
+def own_attribute(node: ast.AST, owner: DoFnClass) -> str | None:
+    """Return the name of an attribute of `self` or of its class, however that is named; None otherwise."""
+    names = ("self", "cls", owner.node.name, "type(self)", "self.__class__")
+    return node.attr if isinstance(node, ast.Attribute) and ast.unparse(node.value) in names else None
 
 
 def is_attribute(node: ast.AST, name: str) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tillstream.transforms.lint.classes import DoFnClass, attribute, dofns
+from tillstream.transforms.lint.classes import DoFnClass, dofns, own_attribute
 from tillstream.transforms.lint.rule import Found, Rule
 from tillstream.transforms.lint.source import Source, body_of
 from tillstream.transforms.lint.values import MUTATORS, is_container
 
-__all__ = ["RULE"]
+__all__ = ["RULE", "is_shared"]
 
 
 def _check(source: Source) -> Iterator[Found]:
@@ -21,8 +21,16 @@ def _check(source: Source) -> Iterator[Found]:
                 if is_container(source, value):
                     yield value, f"found {ast.unparse(value)[:40]} as a default argument of {method.name}"
         for name, value in each.attributes.items():
-            if is_container(source, value) and (_is_empty(value) or _is_changed(each, name)):
+            if is_shared(source, each, name):
                 yield value, f"found {ast.unparse(value)[:40]} as the class attribute {name!r}"
+
+
+def is_shared(source: Source, owner: DoFnClass, name: str) -> bool:
+    """Tell whether the class has an attribute of this name that this rule finds."""
+    value = owner.attributes.get(name)
+    if value is None or not is_container(source, value):
+        return False
+    return _is_empty(value) or _is_changed(owner, name)
 
 
 def _is_empty(value: ast.expr) -> bool:
@@ -34,16 +42,11 @@ def _is_empty(value: ast.expr) -> bool:
 
 
 def _is_changed(owner: DoFnClass, name: str) -> bool:
-    def is_it(node: ast.AST) -> bool:
-        of_class = isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.value, ast.Name)
-        return attribute(node) == name or (of_class and node.value.id in ("cls", owner.node.name))  # type: ignore[attr-defined]
-
     for method in owner.methods.values():
         for node in body_of(method):
-            if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load) and is_it(node.value):
-                return True
+            is_set = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
             changes = isinstance(node, ast.Attribute) and node.attr in MUTATORS
-            if changes and is_it(node.value):  # type: ignore[attr-defined]
+            if (is_set or changes) and own_attribute(node.value, owner) == name:  # type: ignore[attr-defined]
                 return True
     return False
 

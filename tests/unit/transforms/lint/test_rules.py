@@ -43,6 +43,12 @@ IN_PROCESS = [
     ("TS007", "", "self.last = event.after"),
     ("TS007", "", "self.seen[event.offset] = True"),
     ("TS007", "", "self.first, other = event.after, 1"),
+    ("TS007", "", "Things.count = event.offset"),
+    ("TS007", "", "type(self).count += 1"),
+    ("TS007", "", "self.__class__.count = self.__class__.count + 1"),
+    ("TS007", "", "setattr(self, 'last', event)"),
+    ("TS007", "", "setattr(type(self), event.table, event)"),
+    ("TS007", "", "self.__dict__['last'] = event"),
     ("TS008", "COUNT = 0", "global COUNT\n        COUNT += 1"),
     ("TS008", "SEEN = set()", "SEEN.add(event.offset)"),
     ("TS008", "from collections import defaultdict\nROWS = defaultdict(list)", "ROWS[1].append(event)"),
@@ -171,6 +177,26 @@ class A(beam.DoFn):
         self.seen = set()
     def process(self, x):
         self.seen.add(x)
+# TS006
+class A(beam.DoFn):
+    rows = {1: 2}
+    def process(self, x):
+        type(self).rows.update(x)
+# TS007
+class A(beam.DoFn):
+    n = 0
+    def process(self, x):
+        self.n += 1
+# TS007
+class A(beam.DoFn):
+    last: object = None
+    def process(self, x):
+        self.last = x
+# TS007
+class A(beam.DoFn):
+    rows = {1: 2}
+    def process(self, x):
+        self.rows = {**self.rows, x: 1}
 # TS007
 class A(beam.DoFn):
     def __init__(self):
@@ -208,6 +234,8 @@ CLEAN = [
     "rows = {}\n        rows[1] = 2\n        rows.update(a=1)\n        yield rows",
     "total = self.rates.get(1) or RATES.get('EUR')\n        yield ' '.join(event.after), total",
     "if self.table is None:\n            self.table = load()\n        yield self.table",
+    "if self.shared is None:\n            self.shared = load()\n        yield self.shared",
+    "setattr(event, 'last', 1)\n        other.count = 2\n        type(event).count = 3",
     "self.counter.update(1)",
     "self.buffer.append(event)",
     "self.rows = [*self.rows, event]",
@@ -234,6 +262,7 @@ LOCK = threading.Lock()
 
 class Things(beam.DoFn):
     NAMES = {"EUR": "euro"}
+    shared = None
     STATE = []  # noqa: TS006  (what a subclass fills)
 
     def __init__(self, dsn="x"):
