@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.integration
+
 TEST = """
 from tillstream.testing import Table, DivergedError
 import apache_beam as beam
