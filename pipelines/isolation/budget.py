@@ -16,8 +16,10 @@ from tillstream.pipelines.errors import ErrorBudgetError, TillstreamError
 from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE
 from tillstream.pipelines.records import DeadLetter
 
-__all__ = ["ErrorBudget", "StopNote", "last_stop", "stop_job"]
+__all__ = ["STOPPED", "ErrorBudget", "StopNote", "last_stop", "stop_job"]
 
+# What every stop's reason begins with; it is looked for in what Flink keeps of a job.
+STOPPED = "the job has stopped itself: "
 _STEPS = frozenset({"transform", "trust"})
 _VERSION = 1
 _REASONS_SHOWN = 3
@@ -107,7 +109,7 @@ class ErrorBudget:
             kinds.update(counted)
         most = "; ".join(f"{count} times {kind}" for kind, count in kinds.most_common(_REASONS_SHOWN))
         reason = (
-            f"client {self._client} has stopped itself: {self._count} records were refused within "
+            f"client {self._client}: {self._count} records were refused within "
             f"{self._limits.error_window_s} s, limits.errors_max allows {errors_max}: {most}. They are "
             "in the dead letters. Mend what refuses them, or raise the limit; then start the job from its "
             "newest checkpoint."
@@ -116,12 +118,17 @@ class ErrorBudget:
 
 
 def stop_job(error: TillstreamError) -> NoReturn:
-    """Raise an error that no restart can cure, and see to it that the job is not started again and again."""
+    """Raise an error that no restart can cure, and see to it that the job is not started again and again.
+
+    What is raised begins with STOPPED, and is one line, so that it is found in what runners write around it.
+    """
+    named = type(error)(f"{STOPPED}{' '.join(str(error).split())}")
+    named.__cause__ = error.__cause__
     folder = os.environ.get(FLIGHTS_VARIABLE)
     if folder is not None:
-        StopNote(_VERSION, str(error)).write(Path(folder))
-    _stops[:] = [error]
-    raise error
+        StopNote(_VERSION, str(named)).write(Path(folder))
+    _stops[:] = [named]
+    raise named
 
 
 def last_stop() -> TillstreamError | None:

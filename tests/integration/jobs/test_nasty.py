@@ -127,7 +127,7 @@ def test_a_job_that_refuses_too_much_stops_and_says_why(nasty: Nasty) -> None:
     wait_until(lambda: nasty.rest.job(job)["state"] in ENDED, "the end of the job")
     assert nasty.rest.job(job)["state"] == "CANCELED"
     reason = nasty.rest.root_cause(job)
-    assert f"client {nasty.name} has stopped itself" in reason
+    assert f"the job has stopped itself: client {nasty.name}: " in reason
     assert "200 times transform_failed by nasty.sales@1.0.0 in sales" in reason
     assert len(nasty.letters()) == 200
     checkpoint = nasty.rest.checkpoints(job)["latest"]["completed"]["external_path"]

@@ -51,7 +51,7 @@ def test_past_the_budget_the_run_ends_with_the_reason(
         }
     )
     monkeypatch.setattr(shared().watchdog, "stuck", shared().watchdog.stuck)
-    with pytest.raises(ErrorBudgetError, match="client limited has stopped itself: 20 records"):
+    with pytest.raises(ErrorBudgetError, match="the job has stopped itself: client limited: 20 records"):
         direct.run(config)
     written = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.jsonl"))
     assert written.count("KeyError: 'price'") >= 20

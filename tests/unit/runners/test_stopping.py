@@ -7,8 +7,15 @@ from typing import Any, cast
 
 import pytest
 
-from tillstream.pipelines.errors import UnavailableError
-from tillstream.pipelines.isolation.budget import StopNote
+from tillstream.pipelines.errors import (
+    ErrorBudgetError,
+    ExpectationError,
+    SchemaFrozenError,
+    TillstreamError,
+    TransformError,
+    UnavailableError,
+)
+from tillstream.pipelines.isolation.budget import StopNote, last_stop, stop_job
 from tillstream.runners.flink import rest
 from tillstream.runners.stopping import obey_stop, stop_of
 
@@ -17,6 +24,7 @@ class Cluster:
     """Be a Flink cluster that runs one job of acme's."""
 
     cancelled: list[str]
+    said: str
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -34,7 +42,7 @@ class Cluster:
     def root_cause(self, job_id: str) -> str:
         """Return what Flink keeps of it."""
         return (
-            "RuntimeError: client acme has stopped itself: why. [while running]\n\tat X"
+            f"RuntimeError: ExpectationError: {Cluster.said} [while running]\n\tat X"
             if job_id == "j1"
             else ""
         )
@@ -80,10 +88,16 @@ def test_a_note_is_for_its_own_client(tmp_path: Path) -> None:
     assert Cluster.cancelled == []
 
 
-def test_the_next_launch_is_told() -> None:
-    """Of the client's last job: why it has stopped itself, and its newest checkpoint."""
+@pytest.mark.parametrize("kind", [ErrorBudgetError, ExpectationError, SchemaFrozenError, TransformError])
+def test_the_next_launch_is_told(kind: type[TillstreamError]) -> None:
+    """Of the client's last job: why it has stopped itself, whatever the reason, and its newest checkpoint."""
+    with pytest.raises(kind) as caught:
+        stop_job(kind("entity a:\n why."))
+    last_stop()
+    Cluster.said = str(caught.value)
     cluster = cast("rest.FlinkRest", Cluster("here"))
-    expected = "job j1: client acme has stopped itself: why. [while running] Its newest checkpoint: file:/j1"
-    assert stop_of(cluster, "acme") == expected
+    assert stop_of(cluster, "acme") == (
+        "job j1: the job has stopped itself: entity a: why. [while running] Its newest checkpoint: file:/j1"
+    )
     assert stop_of(cluster, "globex") is None
     assert stop_of(cluster, "initech") is None

@@ -43,7 +43,7 @@ def test_past_the_budget_the_job_stops_with_the_reasons() -> None:
     spending.spend(letters(10))
     with pytest.raises(ErrorBudgetError) as caught:
         spending.spend(letters(1))
-    assert "client acme has stopped itself: 11 records were refused within 60 s" in str(caught.value)
+    assert "the job has stopped itself: client acme: 11 records were refused within 60 s" in str(caught.value)
     assert "11 times transform_failed by acme.x@1.0.0 in orders" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert last_stop() is caught.value
