@@ -9,7 +9,8 @@ CLIENT = r"^[a-z][a-z0-9_]{0,30}$"
 NAME = r"^[a-z][a-z0-9_]{0,62}$"
 COLUMN = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
-TRANSFORM = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+$"
+# A version has one spelling: 01.0.0 would be another name for what 1.0.0 names.
+TRANSFORM = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){2}$"
 MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 SERVERS = r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$"
 
@@ -22,6 +23,6 @@ WORDS = {
     ),
     TOPIC: "a topic's name: letters, digits, '.', '_' and '-', at most 249",
     MODULE: "a Python module's dotted name",
-    TRANSFORM: "client.name@1.2.3 in lower case",
+    TRANSFORM: "client.name@1.2.3 in lower case, its numbers without leading zeros",
     SERVERS: "host:port, several with commas",
 }

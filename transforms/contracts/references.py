@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from tillstream.configs import Column, load
+from tillstream.configs import Column, forms, load
 from tillstream.configs.problems import near
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.contracts.models import columns_of_model
@@ -18,7 +18,7 @@ from tillstream.transforms.registry import Registry
 
 __all__ = ["Contract", "contract_at"]
 
-_TRANSFORM = re.compile(r"([a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@\d+\.\d+\.\d+)(?::(input|output)(?:\.(\w+))?)?")
+_TRANSFORM = re.compile(rf"({forms.TRANSFORM[1:-1]})(?::(input|output)(?:\.(\w+))?)?")
 
 
 class Contract(NamedTuple):

@@ -173,7 +173,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("sinks: [warehouse]\n", "sinks: [warehouse]\nflink: {shards: 256}\n", "13: flink.max_parallelism: found 128, expected at least flink.shards, 256"),  # noqa: E501
         ("total: decimal", "_total: decimal", "11: entities.orders.contract._total: found '_total', expected a name of letters, digits and _, at most 63, the first a letter: columns that start with _ are tillstream's own"),  # noqa: E501
         ("127.0.0.1:9092", "127.0.0.1", "4: source.kafka.bootstrap_servers: found '${KAFKA:-127.0.0.1}', expected host:port, several with commas"),  # noqa: E501
-        ("    sinks: [w", "    transform: Price@1\n    sinks: [w", "12: entities.orders.transform: found 'Price@1', expected client.name@1.2.3 in lower case"),  # noqa: E501
+        ("    sinks: [w", "    transform: Price@1\n    sinks: [w", "12: entities.orders.transform: found 'Price@1', expected client.name@1.2.3 in lower case, its numbers without leading zeros"),  # noqa: E501
         ("sinks: [warehouse]\n", "sinks: [warehouse]\ndead_letters: {sink: nowhere}\n", "13: dead_letters.sink: found 'nowhere', expected a name under sinks: warehouse"),  # noqa: E501
         ("client: acme", "client: [acme", "2: found a mistake while parsing a flow sequence: expected ',' or ']', but got ':', expected YAML"),  # noqa: E501
         ("client: acme", "client: !!python/name:os.system x", "1: found could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system', expected YAML"),  # noqa: E501
