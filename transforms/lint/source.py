@@ -26,7 +26,7 @@ def read_source(path: Path) -> Source:
         UserError: if it cannot be read or is not Python, with the place.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # as Python does: with a byte order mark or without
         return Source(path, text, ast.parse(text, str(path)))
     except SyntaxError as error:
         at = f"{path}:{error.lineno or 1}:{error.offset or 1}"
@@ -74,6 +74,11 @@ class Source:
     def called(self, node: ast.AST) -> str | None:
         """Return what a call calls, as `name` does; None where the node is no call."""
         return self.name(node.func) if isinstance(node, ast.Call) else None
+
+    def of_module(self, node: ast.AST) -> ast.expr | None:
+        """Return what the module binds a name to that an expression is; None where it is no such name."""
+        is_one = isinstance(node, ast.Name) and self.name(node) == node.id
+        return self.assigned.get(node.id) if is_one else None  # type: ignore[attr-defined]
 
     def around(self, node: ast.AST) -> Iterator[ast.AST]:
         """Yield what a node lies in, from the inside out."""

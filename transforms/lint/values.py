@@ -93,6 +93,12 @@ def is_container(source: Source, node: ast.AST) -> bool:
     return isinstance(node, literals) or source.called(node) in _CONTAINERS
 
 
+def _is_view(node: ast.expr) -> bool:
+    """Tell whether it is keys() or items(), which operators make sets of."""
+    called = node.func if isinstance(node, ast.Call) and not node.args else None
+    return isinstance(called, ast.Attribute) and called.attr in ("keys", "items")
+
+
 def is_set(source: Source, node: ast.AST, known: dict[str, ast.expr]) -> bool:
     """Tell whether an expression is surely a set whose order may differ from process to process.
 
@@ -109,7 +115,7 @@ def is_set(source: Source, node: ast.AST, known: dict[str, ast.expr]) -> bool:
         others = {name: value for name, value in known.items() if name != node.id}
         return is_set(source, known[node.id], others)
     if isinstance(node, ast.BinOp) and isinstance(node.op, _SET_OPERATORS):
-        return is_set(source, node.left, known)
+        return _is_view(node.left) or is_set(source, node.left, known)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         return node.func.attr in _SET_METHODS and is_set(source, node.func.value, known)
     return source.called(node) in ("builtins.set", "builtins.frozenset")

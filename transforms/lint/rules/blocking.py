@@ -78,6 +78,9 @@ def _waiting(
         return None
     method, held = call.func.attr, call.func.value
     values = [local[held.id]] if isinstance(held, ast.Name) and held.id in local else [held]
+    shared = source.of_module(held)
+    if shared is not None:
+        values = [shared]
     name = attribute(held)
     if name is not None and owner is not None:
         values = owner.values(name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from tillstream.transforms.lint.classes import attribute, dofns
+from tillstream.transforms.lint.classes import attribute, dofns, hot
 from tillstream.transforms.lint.rule import Found, Rule
-from tillstream.transforms.lint.source import Source, body_of, bound_names, own_nodes
+from tillstream.transforms.lint.source import Function, Source, body_of, bound_names, own_nodes
 from tillstream.transforms.lint.values import handle
 
 __all__ = ["RULE"]
@@ -22,6 +22,8 @@ def _check(source: Source) -> Iterator[Found]:
                 yield value, f"found {kind} in the class attribute {name!r}"
         if "__init__" in each.methods:
             yield from _made_in_init(source, each.methods["__init__"])
+    for running in hot(source):
+        yield from _of_module(source, running.function)
     names = {each.node.name for each in classes}
     nodes = {each.node for each in classes}
     for function in ast.walk(source.tree):
@@ -42,6 +44,15 @@ def _made_in_init(source: Source, init: ast.FunctionDef) -> Iterator[Found]:
         kind = handle(source, value) or (held.get(value.id) if isinstance(value, ast.Name) else None)
         if kind is not None:
             yield value, f"found {kind} made in __init__ for self.{names[0]}"
+
+
+def _of_module(source: Source, function: Function) -> Iterator[Found]:
+    for node in body_of(function):
+        value = source.of_module(node)
+        kind = None if value is None else handle(source, value)
+        if value is not None and kind is not None:
+            # There and not at each use: one line to mend, or to excuse.
+            yield value, f"found {kind} of the module, in {ast.unparse(node)!r}, used for each element"
 
 
 def _held(source: Source, function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[str, str]]:

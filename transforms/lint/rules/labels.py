@@ -20,10 +20,20 @@ def _check(source: Source) -> Iterator[Found]:
         if (source.name(base) or "").startswith("apache_beam") and ast.unparse(base).endswith("PTransform")
     }
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-            name = _applied(source, node.right)
-            if name is not None and (name.startswith("apache_beam.") or name in own):
-                yield node.right, f"found {ast.unparse(node.right)[:60]!r} applied without a label"
+        given = _given(node)
+        name = None if given is None else _applied(source, given)
+        if given is not None and name is not None and (name.startswith("apache_beam.") or name in own):
+            yield given, f"found {ast.unparse(given)[:60]!r} applied without a label"
+
+
+def _given(node: ast.AST) -> ast.expr | None:
+    """Return what `|` applies, or `.apply(transform, input, label)` where it is given no label."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return node.right
+    if not isinstance(node, ast.Call) or getattr(node.func, "attr", None) != "apply":
+        return None
+    transform, _, label, *_ = *node.args, None, None, None
+    return None if label is not None or any(each.arg == "label" for each in node.keywords) else transform
 
 
 def _applied(source: Source, node: ast.expr) -> str | None:

@@ -37,6 +37,7 @@ IN_PROCESS = [
     ("TS005", "", "yield [each for each in frozenset(event.after)]"),
     ("TS005", "", "yield next(iter(set(event.after)))"),
     ("TS005", "KINDS = {'a', 'b'}", "yield tuple(KINDS)"),
+    ("TS005", "", "yield from event.after.keys() - {1}"),
     ("TS005", "", "yield hash(event.key['sku']) % 4"),
     ("TS005", "", "yield id(event)"),
     ("TS007", "", "self.count += 1\n        yield self.count"),
@@ -97,6 +98,9 @@ def build(p):
 def build(p):
     'Read' >> p | beam.io.ReadFromText('x')
 # TS001
+def build(p):
+    p.apply(beam.Map(str))
+# TS001
 class Mine(beam.PTransform):
     pass
 def build(p):
@@ -130,6 +134,18 @@ class A(beam.DoFn):
     pass
 def f(p):
     p | 'L' >> beam.ParDo(A(Lock()))
+# TS002
+LOCK = Lock()
+class A(beam.DoFn):
+    def process(self, x):
+        with LOCK:
+            yield x
+# TS002
+IT: requests.Session = requests.Session()
+def g(x):
+    return IT.get(x, timeout=1)
+def f(p):
+    p | 'L' >> beam.Map(g)
 # TS003
 import time
 def f(p):
@@ -211,6 +227,16 @@ class A(beam.DoFn):
         self.it = requests.Session()
     def process(self, x):
         yield self.it.get(x)
+# TS009
+IT = requests.Session()  # noqa: TS002
+class A(beam.DoFn):
+    def process(self, x):
+        yield IT.get(x)
+# TS009
+LOCK = Lock()  # noqa: TS002
+class A(beam.DoFn):
+    def process(self, x):
+        LOCK.acquire()
 # TS012
 class A(beam.DoFn):
     def finish_bundle(self):
@@ -228,6 +254,8 @@ CLEAN = [
     "yield from sorted(set(event.after))",
     "yield len({each for each in event.after}), sum(each for each in {1.5, 2.5}), 'x' in {'x', 'y'}",
     "for each in {1, 2}: yield each",
+    "yield from sorted(event.after.keys() - {1})\n        yield from event.after.keys()",
+    "LOCK = event.after\n        with LOCK: yield LOCK.get('x')",
     "yield uuid.uuid5(uuid.NAMESPACE_OID, str(event.key))",
     "yield random.Random(event.offset).random()",
     "seen.set(seen.get(0) + 1)",
@@ -274,6 +302,9 @@ class Things(beam.DoFn):
         self.client = requests.Session()
         self.started = time.time()
 
+        with LOCK:
+            self.ready = True
+
     def start_bundle(self):
         self.buffer = []
         self._forget()
@@ -307,7 +338,7 @@ def around(path):
 def build(p, kind):
     union = int | str
     wanted = kind | set(range(3))
-    return p | "Read" >> beam.Create([1]) | "Things" >> beam.ParDo(Things()).with_outputs("x", main="y")
+    return p.apply("Read" >> beam.Create([1])) | "Things" >> beam.ParDo(Things()).with_outputs("x", main="y")
 """
 
 
@@ -369,6 +400,18 @@ def test_a_line_may_be_excused(tmp_path: Path, comment: str, is_found: bool) -> 
     """A noqa sets the rules aside that it names, and a bare one all."""
     text = DOFN.format(imports="import time", body=f"yield time.time()  {comment}")
     assert bool(codes(tmp_path, text)) is is_found
+
+
+def test_labels_may_be_given_to_apply(tmp_path: Path) -> None:
+    """A label in its place or by name is one, and apply of others, pandas' for one, asks for none."""
+    labelled = "p.apply(beam.Map(len), x, 'L'), p.apply(beam.Map(len), label='L'), p.apply(len)"
+    text = f"def build(p, x):\n    {labelled}\n"
+    assert codes(tmp_path, HEAD + text) == []
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    """Files that Windows' editors wrote are read as Python reads them."""
+    assert codes(tmp_path, "\ufeff" + HEAD + "class A(beam.DoFn):\n    seen = set()\n") == ["TS006"]
 
 
 def test_the_page_of_the_rules_is_up_to_date() -> None:
