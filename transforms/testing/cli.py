@@ -20,6 +20,9 @@ def record(
         str | None, typer.Option(help="Topic to read in place of the entity's, of one entity.")
     ] = None,
     newest: Annotated[bool, typer.Option("--newest", help="Take the newest events, not the oldest.")] = False,
+    unmasked: Annotated[
+        bool, typer.Option("--unmasked", help="Record entities without any contract too, all in clear.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a fixture that is there.")] = False,
 ) -> None:
     """Record real events into a fixture for tests, with personal data hidden.
@@ -35,7 +38,7 @@ def record(
     client = check(config)
     if out.exists() and not force:
         raise UserError(f"{out}: there is a file already; --force replaces it")
-    recorded = recording.record(client, entities, count, topic=topic, newest=newest)
+    recorded = recording.record(client, entities, count, topic=topic, newest=newest, unmasked=unmasked)
     out.write_bytes(recorded.text)
     typer.echo(f"{out}: {recorded.events} events of {', '.join(entities)}")
     for name in entities:

@@ -54,6 +54,7 @@ def record(
     *,
     topic: str | None = None,
     newest: bool = False,
+    unmasked: bool = False,
 ) -> Recorded:
     """Return a fixture of events that the client's source holds now.
 
@@ -63,9 +64,11 @@ def record(
         count: most events of each.
         topic: read in place of the entity's own; for one entity alone.
         newest: take the newest of each partition, rather than the oldest.
+        unmasked: record entities too whose columns nobody described, with all that is in them.
 
     Raises:
-        UserError: if an entity has no topic; UnavailableError if the source does not answer.
+        UserError: if an entity has no topic, or nothing says which of its columns are personal;
+            UnavailableError if the source does not answer.
     """
     topics = {name: known for known, name in config.topics.items()}
     for name in entities:
@@ -75,6 +78,13 @@ def record(
         raise UserError(f"--topic is for one entity, found {', '.join(entities)}")
     hider, skipped = Hider(secrets.token_bytes(_SALT_BYTES)), 0
     described = {name: _Entity(config, name, hider) for name in entities}
+    for name, entity in described.items():
+        if not (unmasked or entity.is_described):
+            raise UserError(
+                f"entity {name!r}: found no contract, no model of a transform that reads it and no mask, so "
+                "nothing tells which columns hold personal data; expected one of these, or --unmasked to "
+                "record all columns as they are"
+            )
     found = []
     for place, (name, entity) in enumerate(described.items()):
         for time_ms, number, key, value in _messages(config, topic or topics[name], count, newest=newest):
@@ -104,6 +114,11 @@ class _Entity:
         self._seen: set[str] = set()
 
     @property
+    def is_described(self) -> bool:
+        """Tell whether anybody described a column."""
+        return bool(self._known)
+
+    @property
     def hidden(self) -> list[str]:
         """Return the columns that hold stand-ins."""
         return sorted(name for name, (_, pii) in self._known.items() if pii and name in self._seen)
@@ -123,9 +138,9 @@ class _Entity:
             if before is None and after is None:
                 keys = _opened(key or b"{}")
                 before = {column: keys[column] for column in self._key}
-            for row in (before, after):
-                self._seen.update(row or ())
-            return _encode(
+            if not isinstance(before, dict | None) or not isinstance(after, dict | None):
+                return None
+            encoded = _encode(
                 {
                     "op": envelope["op"],
                     "before": self._hider.row(before, self._known),
@@ -137,6 +152,9 @@ class _Entity:
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
             return None
+        # Names of columns are shown, so only those of rows that could be read.
+        self._seen.update(before or (), after or ())
+        return encoded
 
 
 def _opened(text: bytes) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def remembered() -> Any:
 
 
 def test_each_process_has_a_memory_of_its_own() -> None:
-    """Another process begins with what was there at first, and goes on with its own; in the end all is as before."""
+    """Another process begins with what was there at first; in the end all is as before."""
     before = remembered()
     with Memory([Remembers]) as memory:
         Remembers().note(7)
