@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
 from tillstream.transforms.fake_state import FakeState
+from tillstream.transforms.flows import using
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.registry import Registry
 from tillstream.transforms.replays.holding import Holds
+from tillstream.transforms.resolving import resolve
 from tillstream.transforms.shard_state import ShardMemory
+
+from .job import Slow, config
 
 # As it lies in checkpoints of version 1: key 7 of `things` waits for letter `abc`, and one change with it.
 MARK = bytes.fromhex("0193a36162630001")
@@ -58,3 +64,11 @@ def test_state_of_version_1_stays_readable() -> None:
     assert found.take("things", (7,)) == [change(7)]
     with pytest.raises(ValueError, match="held key: found version"):
         found.letter_of("things", (8,))
+
+
+def test_keys_are_held_only_where_they_can_be() -> None:
+    """A stage of its own tells what it refuses too late; `validate` says so before the job starts."""
+    registry = Registry()
+    registry.add(Slow)
+    with using(registry), pytest.raises(TransformError, match="'prices': found on_error hold_key, expected"):
+        resolve(config(on_error="hold_key", transform="acme.slow@1.0.0"))

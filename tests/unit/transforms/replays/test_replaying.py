@@ -2,216 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import apache_beam as beam
 import msgspec
 import pytest
-from apache_beam.coders import BytesCoder
-from apache_beam.pvalue import TaggedOutput
-from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
-from tillstream.configs import ClientConfig
 from tillstream.io.sinks.letters import letter_id
-from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import (
-    ChangeBatch,
-    ChangeEvent,
-    ChangeRecord,
     DeadLetter,
-    DeadLetterBatch,
-    Mutation,
     MutationBatch,
-    Operation,
     Replay,
 )
-from tillstream.transforms.api import transform
-from tillstream.transforms.fake_state import FakeState, Snapshot
-from tillstream.transforms.flows import using
-from tillstream.transforms.registry import Registry
-from tillstream.transforms.transform_changes import TransformChanges
 
-BAD = "XXX"
-
-
-@transform("acme.priced@1.0.0")
-class Priced(beam.DoFn):
-    """Refuse one currency."""
-
-    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
-        """Pass the row on, or raise."""
-        assert event.after is not None
-        if event.after["currency"] == BAD:
-            raise ValueError(event.after["currency"])
-        yield event.upsert(event.after)
-
-
-@transform("acme.priced@1.0.1")
-class Mended(beam.DoFn):
-    """Take every currency."""
-
-    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
-        """Pass the row on."""
-        assert event.after is not None
-        yield event.upsert({**event.after, "by": 2})
-
-
-class Broken(beam.DoFn):
-    """Raise outside of `process`; by the name of the method."""
-
-    raises = ""
-
-    def __init__(self) -> None:
-        self._fail("__init__")
-
-    def _fail(self, place: str) -> None:
-        if place == self.raises:
-            raise (RecordError("ours", "not ours") if place == "start_bundle" else SystemExit(f"no {place}"))
-
-    def setup(self) -> None:
-        """Raise or not."""
-        self._fail("setup")
-
-    def start_bundle(self) -> None:
-        """Raise or not."""
-        self._fail("start_bundle")
-
-    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
-        """Pass the row on."""
-        assert event.after is not None
-        yield event.upsert({**event.after, "by": 2})
-
-    def finish_bundle(self) -> None:
-        """Raise or not."""
-        self._fail("finish_bundle")
-
-    def teardown(self) -> None:
-        """Raise whatever came before."""
-        raise ValueError
-
-
-BROKEN = [
-    transform(f"acme.priced@2.0.{patch}")(type(f"Broken{patch}", (Broken,), {"raises": place}))
-    for patch, place in enumerate(["__init__", "setup", "start_bundle", "finish_bundle"])
-]
-
-
-@transform("acme.slow@1.0.0")
-class Slow(beam.DoFn):
-    """Want a state of Beam's own."""
-
-    CELL = ReadModifyWriteStateSpec("cell", BytesCoder())
-
-    def process(self, event: ChangeEvent, cell: Any = beam.DoFn.StateParam(CELL)) -> Iterator[Mutation]:
-        """Pass the row on."""
-        del cell
-        assert event.after is not None
-        yield event.upsert(event.after)
-
-
-def config(dedup: str = "position", **entity: Any) -> ClientConfig:
-    """Return a client of one entity."""
-    prices = {"topic": "t", "key": ["id"], "transform": "acme.priced@1.0.0", "sinks": ["out"], **entity}
-    return ClientConfig.model_validate(
-        {
-            "client": "acme",
-            "source": {"kafka": {"bootstrap_servers": "b:9092"}},
-            "entities": {"prices": {name: value for name, value in prices.items() if value is not None}},
-            "sinks": {"out": {"type": "files", "path": "/out"}},
-            "dedup": {"by": dedup},
-        }
-    )
-
-
-class Job:
-    """Be one shard of a job, with states that can be rolled back."""
-
-    def __init__(self, client: ClientConfig) -> None:
-        self.states = [FakeState() for _ in range(3)]
-        self.letters: dict[tuple[str, str | None], DeadLetter] = {}
-        self.start(client)
-
-    def start(self, client: ClientConfig) -> None:
-        """Start the stage anew, as a launch does."""
-        registry = Registry()
-        for each in (Priced, Mended, Slow, *BROKEN):
-            registry.add(each)
-        with using(registry):
-            self._stage = TransformChanges(client, 1)
-            self._stage.setup()
-        self._stage.start_bundle()
-        self._registry = registry
-
-    def snapshot(self) -> list[Snapshot]:
-        """Return what a checkpoint holds."""
-        return [state.snapshot() for state in self.states]
-
-    def restore(self, snapshots: list[Snapshot]) -> None:
-        """Go back to a checkpoint."""
-        for state, snapshot in zip(self.states, snapshots, strict=True):
-            state.restore(snapshot)
-
-    def take(self, batch: ChangeBatch) -> list[tuple[int, str]]:
-        """Give the stage a batch; return offset and currency of what it writes, and `letter` marks."""
-        cells = [each for state in self.states for each in (state.cell, state.bag)]
-        found: list[tuple[int, str]] = []
-        with using(self._registry):
-            outputs = list(self._stage.process((b"s0", batch.encode()), *cells))
-        for output in outputs:
-            if isinstance(output, TaggedOutput) and output.tag != "dead_letters":
-                sent = ChangeBatch.decode(output.value[1])
-                found.append((sent.records[0].offset, output.tag))
-                continue
-            if isinstance(output, TaggedOutput):
-                self._note(found, DeadLetterBatch.decode(output.value).letters)
-                continue
-            made = MutationBatch.decode(output[1])
-            place = made.columns.index("currency")
-            for record in made.records:
-                assert record.values is not None
-                mended = "'" if "by" in made.columns else ""
-                found.append((record.offset, record.values[place] + mended))
-            self._note(found, made.settled)
-        return found
-
-    def _note(self, found: list[tuple[int, str]], letters: tuple[DeadLetter, ...]) -> None:
-        for letter in letters:
-            found.append((letter.offset, letter.status if letter.status != "open" else letter.reason))
-            self.letters[letter_id(letter), letter.status] = letter
-
-    def events(self, *currencies: str, first: int = 1, key: int = 1) -> list[tuple[int, str]]:
-        """Give the stage events of one key in one batch."""
-        rows = enumerate(currencies, first)
-        return self.take(batch(*(record(offset, currency, key) for offset, currency in rows)))
-
-    def replay(
-        self, offset: int, currency: str, *, attempt: int = 5, key: int = 1, **changes: Any
-    ) -> list[tuple[int, str]]:
-        """Give the letter of an event back."""
-        letter = DeadLetter("acme", "prices", "transform", "", "", "t", 0, offset)
-        place = {"attempt": attempt, "topic": "r", "partition": 0, "offset": attempt}
-        values = {
-            "letter": letter_id(letter),
-            "entity": "prices",
-            "step": "transform",
-            "index": 0,
-            "sink": "",
-        }
-        defaults = {"action": "replay", "transform": "acme.priced@1.0.1", "seen": 0}
-        replay = Replay(**{**values, **place, **defaults, **changes})
-        return self.take(msgspec.structs.replace(batch(record(offset, currency, key)), replay=replay))
-
-
-def record(offset: int, currency: str, key: int = 1) -> ChangeRecord:
-    """Return a change of one row."""
-    row = b'{"id":%d,"currency":"%b"}' % (key, currency.encode())
-    return ChangeRecord(offset, Operation.UPDATE, (key,), (offset,), 1000 + offset, None, row)
-
-
-def batch(*records: ChangeRecord) -> ChangeBatch:
-    """Return what the stage takes."""
-    return ChangeBatch("acme", "prices", 0, "t", 0, ("id",), records)
+from .job import BAD, Job, batch, config, record
 
 
 def test_a_letter_is_replayed_by_the_chosen_version_once() -> None:
@@ -280,25 +81,6 @@ def test_a_version_that_cannot_be_had_opens_the_letter_anew(chosen: str, said: s
     assert said in job.letters.popitem()[1].detail
 
 
-@pytest.mark.parametrize("broken", BROKEN, ids=lambda each: each.raises)
-def test_a_version_that_cannot_be_set_up_opens_the_letter_anew(broken: type[Broken]) -> None:
-    """Each time: nothing of it is kept, the job goes on, and so do other versions."""
-    job = Job(config())
-    job.events(BAD)
-    chosen = f"acme.priced@2.0.{BROKEN.index(broken)}"
-    for attempt in (5, 6):
-        given = job.replay(1, BAD, attempt=attempt, seen=attempt - 1, transform=chosen)
-        assert given[-1] == (1, "transform_failed")
-    letter = job.letters.popitem()[1]
-    assert (letter.attempt, letter.transform) == (6, chosen)
-    assert letter.traceback is not None
-    assert "_fail" in letter.traceback
-    job._stage.finish_bundle()
-    job._stage.start_bundle()
-    assert job.replay(1, BAD, attempt=9, seen=6) == [(1, "XXX'"), (1, "replayed")]
-    job._stage.teardown()
-
-
 def test_a_letter_that_was_never_read_is_applied() -> None:
     """A letter of the reader knows no position yet; its first reading, later, is a repeat."""
     job = Job(config())
@@ -313,7 +95,7 @@ def test_rows_that_one_sink_refused_go_to_that_sink_alone() -> None:
     replay = Replay("x", "replay", "prices", "write", 0, "out", "", 5, 0, "r", 0, 3)
     frame = msgspec.structs.replace(batch(record(1, "EUR")), replay=replay).encode()
     cells = [each for state in job.states for each in (state.cell, state.bag)]
-    (output,) = job._stage.process((b"s0", frame), *cells)
+    (output,) = job.stage.process((b"s0", frame), *cells)
     made = MutationBatch.decode(output[1])
     assert (made.only_sinks, made.via, made.sequence) == (("out",), ("r", 0, 3, 0), 2)
     assert [(each.status, each.sink, each.step) for each in made.settled] == [("replayed", "out", "write")]
