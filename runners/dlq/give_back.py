@@ -81,14 +81,7 @@ def replay(config: ClientConfig, letters: Sequence[StoredLetter], transform: str
     """
     _check_source(config)
     outcome = Outcome()
-    wanted = _open_ones(letters, outcome)
-    found = read_again(config, [_place(each) for each in wanted])
-    messages = []
-    for stored in wanted:
-        message = _message(config, stored, found.get(_place(stored)), outcome, "replay")
-        if message is not None:
-            messages.append((stored, message))
-    _send(config, messages, outcome, transform)
+    _send(config, _messages(config, _open_ones(letters, outcome), outcome, "replay"), outcome, transform)
     return outcome
 
 
@@ -110,13 +103,7 @@ def discard(config: ClientConfig, store: LetterStore, letters: Sequence[StoredLe
     now_us = time.time_ns() // 1000
     store.write_dead_letters([marked(each.letter, "discarded", "by hand", now_us) for each in here])
     if holding:
-        found = read_again(config, [_place(each) for each in holding])
-        messages = []
-        for stored in holding:
-            message = _message(config, stored, found.get(_place(stored)), outcome, "discard")
-            if message is not None:
-                messages.append((stored, message))
-        _send(config, messages, outcome, "")
+        _send(config, _messages(config, holding, outcome, "discard"), outcome, "")
     return outcome
 
 
@@ -171,6 +158,15 @@ def _may_hold(config: ClientConfig, stored: StoredLetter) -> bool:
 
 def _place(stored: StoredLetter) -> tuple[str, int, int]:
     return stored.letter.topic, stored.letter.partition, stored.letter.offset
+
+
+def _messages(
+    config: ClientConfig, letters: Sequence[StoredLetter], outcome: Outcome, action: str
+) -> list[tuple[StoredLetter, ReplayMessage]]:
+    """Return the messages of letters that have one, in their order."""
+    found = read_again(config, [_place(each) for each in letters])
+    made = [(each, _message(config, each, found.get(_place(each)), outcome, action)) for each in letters]
+    return [(stored, message) for stored, message in made if message is not None]
 
 
 def _message(
