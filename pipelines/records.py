@@ -70,6 +70,7 @@ class Mutation(Framed, frozen=True, array_like=True):
         partition: of that topic.
         offset: in that partition.
         index: number of this mutation among those of its change; with the three above, its identity.
+        attempt: when a person gave its change back to the job, microseconds since 1970 UTC; else 0.
     """
 
     entity: str
@@ -82,6 +83,7 @@ class Mutation(Framed, frozen=True, array_like=True):
     partition: int
     offset: int
     index: int = 0
+    attempt: int = 0
 
 
 class ChangeEvent(Framed, frozen=True, array_like=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 import msgspec
@@ -41,6 +41,7 @@ __all__ = ["BEAM_STAGE", "BeamFlow"]
 _encode = msgspec.msgpack.Encoder().encode
 _KEYED = beam.typehints.Tuple[bytes, bytes]
 _LETTERS = "letters"
+_Made = TypeVar("_Made", Mutation, DeadLetter)
 
 
 def _tag_of(flow: Flow) -> str:
@@ -134,7 +135,8 @@ class _Pack(beam.DoFn):
             yield shard_key_, made.encode()
         shard.commit()
         if letters or more:
-            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch((*letters, *more)).encode())
+            refused = tuple(_of_attempt([*letters, *more], mutation.attempt))
+            yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(refused).encode())
 
 
 class BeamFlow(beam.PTransform):
@@ -265,7 +267,8 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
                         found = super().process(event, *args, **kwargs)
                     except RecordError as error:
                         raise ClientRaised from error
-                    return mutations_of(found, guard.mutations_max)
+                    made = mutations_of(found, guard.mutations_max)
+                    return made if batch.replay is None else _of_attempt(made, batch.replay.attempt)
                 finally:
                     guard.leave()
                     guard.end()
@@ -287,6 +290,11 @@ def _letter(
 ) -> TaggedOutput:
     letter = letter_of(batch, record, error, flow, trace)
     return TaggedOutput(_LETTERS, DeadLetterBatch((letter,)).encode())
+
+
+def _of_attempt(made: Iterable[_Made], attempt: int) -> list[_Made]:
+    """Return what was made of a change that was given back then, so that it opens its letter anew."""
+    return [msgspec.structs.replace(each, attempt=attempt) for each in made]
 
 
 def _refused(client: str, mutation: Mutation, error: RecordError, flow: Flow) -> DeadLetter:

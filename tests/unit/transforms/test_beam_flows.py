@@ -9,10 +9,20 @@ from typing import Any
 import pytest
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.records import Mutation, MutationKind
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeRecord,
+    DeadLetterBatch,
+    Mutation,
+    MutationKind,
+    Operation,
+    Replay,
+)
 from tillstream.runners import direct
-from tillstream.transforms.beam_flows import _KeyByShard
-from tillstream.transforms.flows import Flow
+from tillstream.transforms.beam_flows import _caught, _KeyByShard, _Pack
+from tillstream.transforms.fake_state import FakeState
+from tillstream.transforms.flows import Flow, flows_of, registry_of
+from tillstream.transforms.resolving import resolve
 
 MODULE = """
 import apache_beam as beam
@@ -112,3 +122,33 @@ def test_a_keys_upsert_and_delete_meet_in_one_shard(tmp_path: Path) -> None:
             shards |= {shard for shard, _ in keyer.process(mutation)}
     # The other one is that of mutations that are refused.
     assert len(shards) == 2
+
+
+class Count:
+    """Be a cell that has been written twice."""
+
+    def read(self) -> int:
+        """Return what the third change finds."""
+        return 2
+
+    def write(self, value: int) -> None:
+        """Take no note."""
+
+
+def test_a_row_that_is_refused_again_names_the_attempt(client: ClientConfig) -> None:
+    """The change was given back by a person; the contract refuses its row where it is packed."""
+    config = resolve(client)
+    replay = Replay("x", "replay", "nth", "transform", 0, "", "", 7, 0, "r", 0, 3)
+    row = b'{"order_id":1,"total":"5"}'
+    record = ChangeRecord(0, Operation.UPDATE, (1,), (1,), 1000, None, row)
+    batch = ChangeBatch("beamtest", "orders", 0, "in", 0, ("order_id",), (record,), replay=replay)
+    dofn: Any = _caught(config, "nth")
+    dofn.setup()
+    (mutation,) = dofn.process((b"k", batch.encode()), Count())
+    (flow,) = (flow for flow in flows_of(config, registry_of(config))["orders"] if flow.target == "nth")
+    pack = _Pack(config, flow, 1)
+    pack.setup()
+    state = FakeState()
+    (output,) = pack.process((b"s0", mutation.encode()), state.cell, state.bag)
+    (letter,) = DeadLetterBatch.decode(output.value).letters
+    assert (letter.reason, letter.attempt) == ("contract", 7)
