@@ -205,7 +205,11 @@ class Flink(ConfigModel):
         description="Python processes in each TaskManager; with 2, one reads while the other transforms.",
     )
     memory_mb_max: Annotated[int, Field(ge=256), NO_TRUTH] | None = Field(
-        default=None, description="Limit of each Python process's data, mebibytes; none by default."
+        default=2048,
+        description=(
+            "Limit of each Python process's heap and private mappings, mebibytes; some 400 of them are "
+            "Python and Beam. null: none, so that a leak fills the machine."
+        ),
     )
     state_cache_mb: Number = Field(
         default=64, ge=1, description="State kept in the Python process, mebibytes."

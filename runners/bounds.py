@@ -42,6 +42,7 @@ class Bounds:
         variables: environment variables that stay beside the system's; a last `*` stands for any end.
         files: paths of the secrets that the config refers to by path.
         folders: that its sinks write, and may have to read again.
+        modules: folders that its transforms are looked for in.
     """
 
     client: str
@@ -50,6 +51,7 @@ class Bounds:
     variables: tuple[str, ...]
     files: tuple[str, ...]
     folders: tuple[str, ...]
+    modules: tuple[str, ...] = ()
 
     def encode(self) -> str:
         """Return the form in which it travels."""
@@ -59,7 +61,7 @@ class Bounds:
     def decode(cls, text: str) -> Bounds:
         """Read what `encode` wrote."""
         fields = json.loads(text)
-        lists = {name: tuple(fields[name]) for name in ("variables", "files", "folders")}
+        lists = {name: tuple(fields[name]) for name in ("variables", "files", "folders", "modules")}
         return cls(**{**fields, **lists})
 
     def environment(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -108,6 +110,7 @@ def bounds_of(config: ClientConfig, launch: int | None) -> Bounds:
         tuple(sorted(variables)),
         tuple(sorted(files)),
         tuple(sorted(folders)),
+        () if config.transforms.path is None else (str(config.transforms.path),),
     )
 
 

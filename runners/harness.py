@@ -75,7 +75,7 @@ def _confine(bounds: Bounds, folder: Path) -> None:
     temporary.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"] = str(temporary)
     try:
-        confine(secrets, [*bounds.readable(), folder])
+        confine(secrets, [*bounds.readable(), folder], [Path(each) for each in bounds.modules])
     except ConfinementError as error:
         # Told when there is somewhere to tell it to.
         os.environ[UNCONFINED_VARIABLE] = str(error)

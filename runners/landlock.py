@@ -1,9 +1,13 @@
 """Hide folders from this process and all that it starts: Linux's Landlock (kernel documentation, "Landlock").
 
-Landlock allows, it does not deny: all that may be read is listed once, before the process has other threads.
-So what is hidden is left out, and everything beside it is listed. A confined process can also not look into
-processes outside of it (environment, memory) nor, on newer kernels, send them signals. The capabilities that
-would open a way around it are dropped (capabilities(7)), for where TaskManagers run as root.
+Landlock allows, it does not deny: all that may be used is listed once, before the process has other threads.
+So what is hidden is left out, and everything beside it is listed; what is kept below it may be read, not
+changed. What holds for a folder holds for all below it, so folders above it are left out too: nothing can be
+made, removed or renamed directly in them, nor can they be listed, unless modules are looked for in them.
+
+A confined process can also not look into processes outside of it (environment, memory) nor, on newer kernels,
+send them signals. The capabilities that would open a way around it are dropped (capabilities(7)), for where
+TaskManagers run as root.
 """
 
 from __future__ import annotations
@@ -11,18 +15,23 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["ConfinementError", "confine", "readable"]
+__all__ = ["ConfinementError", "abi", "confine", "usable"]
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
-_READ_FILE = 1 << 2
-_REFER = 1 << 13
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+# Remove folders and files; make devices, folders, files, sockets, pipes, symbolic links.
+_CHANGE_DIR = sum(1 << bit for bit in range(4, 13))
+_REFER, _TRUNCATE = 1 << 13, 1 << 14
+_OF_FILES = _WRITE_FILE | _READ_FILE | _TRUNCATE
+_OF_KEPT = _READ_FILE | _READ_DIR
 _SCOPE_ABSTRACT_SOCKET, _SCOPE_SIGNAL = 1 << 0, 1 << 1
-_ABI_REFER, _ABI_NET, _ABI_SCOPES = 2, 4, 6
+_ABI_REFER, _ABI_TRUNCATE, _ABI_NET, _ABI_SCOPES = 2, 3, 4, 6
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 _PR_CAPBSET_DROP = 24
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -37,33 +46,47 @@ class ConfinementError(Exception):
     """Say what the kernel lacks or refuses."""
 
 
-def confine(hidden: Path, kept: Sequence[Path]) -> None:
+def abi() -> int:
+    """Return the version of Landlock that this kernel has; 0 for none (CONFIG_SECURITY_LANDLOCK, `lsm=`)."""
+    try:
+        return _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
+    except OSError:
+        return 0
+
+
+def confine(hidden: Path, kept: Sequence[Path], modules: Sequence[Path] = ()) -> None:
     """Hide a folder from this thread and all that it starts, for good.
 
     Args:
         hidden: a folder.
-        kept: files and folders below it that stay readable, and folders elsewhere that are yet to be made.
+        kept: files and folders below it that stay readable, and folders elsewhere that stay usable.
+        modules: folders that Python's modules are looked for in, beside sys.path; where one of them is above
+            the hidden folder, names of files can be listed everywhere.
 
     Raises:
         ConfinementError: if this kernel cannot; then other users' processes are at least kept from looking
             into this one.
     """
     try:
-        _confine(hidden, kept)
+        _confine(hidden.resolve(), kept, modules)
     except OSError as error:
         # A second best: it also keeps tools of the same user from seeing what runs here.
         _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         raise ConfinementError(
-            f"Landlock: {error.strerror}; a client's code can read the secrets of others"
+            f"Landlock: {error.strerror}; a client's code can read and change the secrets of others"
         ) from error
 
 
-def readable(hidden: Path, kept: Sequence[Path]) -> Iterator[Path]:
-    """Yield files and folders that together are everything but what is hidden, without symbolic links."""
-    yield from _beside(Path("/"), hidden)
+def usable(hidden: Path, kept: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Yield files and folders that together are everything but what is hidden, without symbolic links.
+
+    Each comes with whether it may be changed.
+    """
+    for path in _beside(Path("/"), hidden):
+        yield path, True
     for path in kept:
         if path.exists():
-            yield path
+            yield path, not path.resolve().is_relative_to(hidden)
 
 
 def _beside(folder: Path, hidden: Path) -> Iterator[Path]:
@@ -81,18 +104,23 @@ def _beside(folder: Path, hidden: Path) -> Iterator[Path]:
             yield path
 
 
-def _confine(hidden: Path, kept: Sequence[Path]) -> None:
-    abi = _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
-    handled = _READ_FILE | (_REFER if abi >= _ABI_REFER else 0)
+def _confine(hidden: Path, kept: Sequence[Path], modules: Sequence[Path]) -> None:
+    version = _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
+    handled = _WRITE_FILE | _READ_FILE | _CHANGE_DIR
+    handled |= _REFER if version >= _ABI_REFER else 0
+    handled |= _TRUNCATE if version >= _ABI_TRUNCATE else 0
+    # Python lists a folder to find modules in it.
+    if not any(each.resolve() in hidden.parents for each in (*map(Path, sys.path), *modules)):
+        handled |= _READ_DIR
     attributes = struct.pack("<Q", handled)
-    if abi >= _ABI_NET:
+    if version >= _ABI_NET:
         attributes += struct.pack("<Q", 0)
-    if abi >= _ABI_SCOPES:
+    if version >= _ABI_SCOPES:
         attributes += struct.pack("<Q", _SCOPE_SIGNAL | _SCOPE_ABSTRACT_SOCKET)
     rules = _call(_CREATE_RULESET, attributes, len(attributes), 0)
     try:
-        for path in readable(hidden.resolve(), kept):
-            _allow(rules, path, handled)
+        for path, changes in usable(hidden, kept):
+            _allow(rules, path, handled if changes else handled & _OF_KEPT)
         if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         _call(_RESTRICT_SELF, rules, 0)
@@ -116,13 +144,13 @@ def _drop_capabilities() -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _allow(rules: int, path: Path, handled: int) -> None:
+def _allow(rules: int, path: Path, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return  # gone meanwhile, or never ours to read
     try:
-        allowed = handled if path.is_dir() else _READ_FILE
+        allowed = rights if path.is_dir() else rights & _OF_FILES
         _call(_ADD_RULE, rules, _PATH_BENEATH, struct.pack("<Qi", allowed, descriptor), 0)
     finally:
         os.close(descriptor)

@@ -112,7 +112,8 @@ def test_the_memory_limit_reaches_the_harness() -> None:
     """`flink.memory_mb_max` becomes the environment of the harness."""
     variable = "TILLSTREAM_HARNESS_MEMORY_MB"
     assert harness_environment(config(flink={"memory_mb_max": 512}))["env"][variable] == "512"
-    assert variable not in harness_environment(config())["env"]
+    assert harness_environment(config())["env"][variable] == "2048"
+    assert variable not in harness_environment(config(flink={"memory_mb_max": None}))["env"]
 
 
 def test_with_two_processes_the_reading_stages_have_one_of_their_own() -> None:

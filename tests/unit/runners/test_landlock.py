@@ -37,6 +37,29 @@ looks = {
     "parent's memory": lambda: open(f"/proc/{parent}/mem", "rb"),
     "way around": lambda: Path(f"/proc/{parent}/root{theirs}").read_text(),
     "signal": lambda: os.kill(parent, 0),
+    "own, written": lambda: (base / "secrets/acme/PASSWORD").write_text("x"),
+    "overwrite": lambda: theirs.write_text("x"),
+    "append": lambda: open(theirs, "ab"),
+    "truncate": lambda: os.truncate(theirs, 0),
+    "list": lambda: os.listdir(base / "secrets"),
+    "list theirs": lambda: os.listdir(theirs.parent),
+    "plant": lambda: (theirs.parent / "PLANTED").symlink_to("/etc/passwd"),
+    "plant a file": lambda: (base / "secrets/new").write_text("x"),
+    "plant a folder": lambda: (base / "secrets/new").mkdir(),
+    "plant a pipe": lambda: os.mkfifo(base / "secrets/new"),
+    "rename in place": lambda: theirs.rename(theirs.with_name("OTHER")),
+    "rename the folder": lambda: theirs.parent.rename(base / "secrets/gone"),
+    "rename all secrets": lambda: (base / "secrets").rename(base / "gone"),
+    "exchange": lambda: os.replace(base / "out/x", theirs),
+    "delete": lambda: theirs.unlink(),
+    "delete the folder": lambda: os.rmdir(base / "secrets/empty"),
+    "own work": lambda: [
+        (base / "out/a/b").mkdir(parents=True), (base / "out/a/b/c").write_text("c"),
+        (base / "out/a/b/c").rename(base / "out/d"), (base / "out/s").symlink_to("d"),
+        os.truncate(base / "out/d", 0), (base / "out/d").unlink(), os.rmdir(base / "out/a/b"),
+        os.listdir(base / "out"), os.listdir("/proc/self/fd"), open("/dev/null", "wb"),
+        (base / "log").open("ab").write(b"x"),
+    ],
 }
 seen = []
 for name, look in looks.items():
@@ -55,7 +78,9 @@ def make(base: Path) -> None:
         (base / "secrets" / client).mkdir(parents=True)
         (base / "secrets" / client / "PASSWORD").write_text(client)
     (base / "secrets" / "shared").write_text("shared")
+    (base / "secrets" / "empty").mkdir()
     (base / "out").mkdir()
+    (base / "log").touch()
     (base / "link").symlink_to(base / "secrets" / "globex" / "PASSWORD")
 
 
@@ -66,16 +91,63 @@ def test_a_confined_process_reads_its_own_secrets_alone(tmp_path: Path) -> None:
     finished = subprocess.run(command, capture_output=True, check=True)
     seen = json.loads(finished.stdout)
     if isinstance(seen, str):
-        pytest.skip(seen)
-    assert set(seen) - {"signal"} == {"own", "shared", "new", "itself"}
+        _skip(seen)
+    assert set(seen) - {"signal"} == {"own", "shared", "new", "itself", "own work"}
+    assert (tmp_path / "secrets" / "globex" / "PASSWORD").read_text() == "globex"
+    assert sorted(each.name for each in tmp_path.rglob("secrets/*")) == ["acme", "empty", "globex", "shared"]
+
+
+def _skip(reason: str) -> None:
+    """Skip a test where the kernel has no Landlock; a kernel that has it must confine, surely in CI."""
+    if landlock.abi() > 0 and os.environ.get("CI"):
+        pytest.fail(f"this kernel has Landlock, ABI {landlock.abi()}, but: {reason}")
+    pytest.skip(
+        "needs the kernel feature Landlock (Linux 5.13, CONFIG_SECURITY_LANDLOCK, `landlock` in lsm=): "
+        f"{reason}"
+    )
+
+
+def test_where_landlock_is_but_does_not_confine_ci_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A skip says which feature is missing; it never hides a wall that does not stand."""
+    monkeypatch.setattr(landlock, "abi", lambda: 3)
+    monkeypatch.setenv("CI", "1")
+    with pytest.raises(pytest.fail.Exception, match="has Landlock, ABI 3, but: refused"):
+        _skip("refused")
+    monkeypatch.delenv("CI")
+    with pytest.raises(pytest.skip.Exception, match="CONFIG_SECURITY_LANDLOCK"):
+        _skip("refused")
+
+
+LISTING = """
+import os, sys
+from pathlib import Path
+from tillstream.runners.landlock import confine
+base = Path(sys.argv[1])
+confine(base / "secrets", [], [base])
+sys.path.insert(0, str(base))
+import found_above
+os.listdir(base)
+"""
+
+
+def test_modules_above_the_hidden_folder_are_found(tmp_path: Path) -> None:
+    """Where transforms lie above the secrets, names are open and contents are not."""
+    if landlock.abi() == 0:
+        _skip("no Landlock")
+    make(tmp_path)
+    (tmp_path / "found_above.py").touch()
+    command = [sys.executable, "-c", LISTING, str(tmp_path)]
+    finished = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_everything_but_the_hidden_folder_is_listed(tmp_path: Path) -> None:
     """The lists stop at the hidden folder and name each neighbour of its path, without symbolic links."""
     make(tmp_path)
     hidden = tmp_path / "secrets"
-    found = set(landlock.readable(hidden, [hidden / "acme", tmp_path / "missing"]))
-    assert {each for each in found if each.is_relative_to(tmp_path)} == {tmp_path / "out", hidden / "acme"}
+    found = dict(landlock.usable(hidden, [hidden / "acme", tmp_path / "missing"]))
+    here = {each: changes for each, changes in found.items() if each.is_relative_to(tmp_path)}
+    assert here == {tmp_path / "out": True, tmp_path / "log": True, hidden / "acme": False}
     assert not any(hidden.is_relative_to(each) for each in found)
 
 
