@@ -1,8 +1,7 @@
-"""What `tillstream new transform` writes is right as it is: styled, typed, valid, tested, fast."""
+"""What `tillstream new transform` writes is right as it is: styled, valid, with a fixture that runs."""
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +15,6 @@ from tillstream.pipelines.errors import UserError
 from tillstream.transforms.lint.targets import files_of, lint
 from tillstream.transforms.scaffold.names import parse_name
 from tillstream.transforms.scaffold.scaffold import new_transform
-
-TESTS_S_MAX = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +32,6 @@ def tool(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True, check=False
     )
-
-
-def test_its_tests_pass_in_seconds(package: Path) -> None:
-    """The new package's own tests pass, within five seconds in all, Beam's import included."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    found = tool(package, "pytest", "-q", "-p", "no:cacheprovider")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert found.returncode == 0, found.stdout + found.stderr
-    assert "5 passed" in found.stdout
-    # The processor's time: a person's machine does not run other tests beside these.
-    assert (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime) < TESTS_S_MAX
 
 
 @pytest.mark.parametrize(
@@ -74,26 +60,6 @@ def test_its_fixture_runs(package: Path) -> None:
     found = CliRunner().invoke(app, ["test", str(package / "initech.yaml"), "--seeds", "5"])
     assert found.exit_code == 0, found.output
     assert "initech.big_orders@1.0.0  5       2     0             yes" in found.output
-
-
-def test_a_second_one_joins_the_package(package: Path) -> None:
-    """It gets files and an entry point of its own; with what it prints the config runs both."""
-    found = CliRunner().invoke(app, ["new", "transform", "initech/small_orders", "--in", str(package)])
-    assert found.exit_code == 0, found.output
-    assert f"changed  {package / 'pyproject.toml'}" in found.output
-    text = (package / "pyproject.toml").read_text(encoding="utf-8")
-    for name in ("big_orders", "small_orders"):
-        assert f'initech_{name} = "initech_transforms.{name}"\n' in text
-    config = package / "initech.yaml"
-    shown = found.output.split(f"add to {config}:\n\n")[1].split("\n\ntest it")[0]
-    assert "\n    from: big_orders\n" in shown  # which reads the topic already
-    entry, entity = shown.split("modules:\n")[1].split("\n\nentities:\n")
-    text = config.read_text(encoding="utf-8")
-    text = text.replace("modules:\n", f"modules:\n{entry}\n")
-    config.write_text(text.replace("entities:\n", f"entities:\n{entity}\n"), encoding="utf-8")
-    assert CliRunner().invoke(app, ["validate", str(config)]).exit_code == 0
-    done = tool(package, "pytest", "-q", "-p", "no:cacheprovider", "tests/test_small_orders.py")
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
