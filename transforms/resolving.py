@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tillstream.configs import ClientConfig, Column, ColumnModel
 from tillstream.configs.contract import Contract, text_of
 from tillstream.configs.schema_evolution import EntityEvolution
@@ -40,6 +42,7 @@ def resolve(config: ClientConfig) -> ClientConfig:
                     )
                 columns = columns_of_model(model)
                 entity = entities[target]
+                _check_key(target, entity.key, columns, flow.info)
                 if entity.contract is None:
                     contract = {each.name: ColumnModel.of(each) for each in columns}
                 else:
@@ -61,6 +64,16 @@ def _effective(config: ClientConfig, name: str) -> EntityEvolution:
     """Return an entity's policy with all that the client says, so that sinks know it too."""
     policy = config.evolution_of(name)
     return EntityEvolution(columns=policy.columns, types=policy.types, by_column=policy.by_column)
+
+
+def _check_key(entity: str, key: Sequence[str], made: tuple[Column, ...], info: TransformInfo) -> None:
+    # A model that marks none leaves the key to the config; it may be written under several.
+    marked = [column.name for column in made if column.key]
+    if marked and set(marked) != set(key):
+        raise TransformError(
+            f"entity {entity!r}: found key {', '.join(key)}, but transform {info.name!r} marks "
+            f"{', '.join(marked)} as the key, expected the same in the config and in the model"
+        )
 
 
 def _check(entity: str, asked: tuple[Column, ...], made: tuple[Column, ...], info: TransformInfo) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from tillstream.pipelines.records import ChangeEvent, Mutation
 from tillstream.transforms.api import Lookup, transform
+from tillstream.transforms.contracts.models import field
 
 __all__ = [
     "Item",
@@ -29,12 +30,12 @@ Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
 class Order(BaseModel):
     """Describe an order as the shop's database has it."""
 
-    order_id: int = Field(description="Key.")
+    order_id: int = field(key=True, description="Number of the order.")
     reference: uuid.UUID = Field(description="Number that the customer is told.")
     customer_id: int = Field(description="Who ordered.")
     store_id: int = Field(description="Where it was ordered.")
     status: str = Field(description="How far it has come.")
-    total: Money = Field(description="Sum of its items.")
+    total: Money = field(unit="EUR", description="Sum of its items.")
     note: str | None = Field(None, description="What the customer wrote.")
     ordered_at: dt.datetime = Field(description="When it was ordered.")
 
@@ -42,13 +43,15 @@ class Order(BaseModel):
 class OrderEnriched(BaseModel):
     """Describe an order with who ordered it and where, as these are now."""
 
-    order_id: int = Field(description="Key.")
+    order_id: int = field(key=True, description="Number of the order.")
     reference: uuid.UUID = Field(description="Number that the customer is told.")
     status: str = Field(description="How far the order has come.")
-    total: Money = Field(description="Sum of its items.")
+    total: Money = field(unit="EUR", description="Sum of its items.")
     ordered_at: dt.datetime = Field(description="When it was ordered.")
     customer_id: int = Field(description="Who ordered.")
-    customer_name: str | None = Field(None, description="Full name; null where the customer is gone.")
+    customer_name: str | None = field(
+        None, pii="name", description="Full name; null where the customer is gone."
+    )
     is_member: bool | None = Field(None, description="Whether the customer is a member now.")
     store_id: int = Field(description="Where it was ordered.")
     store_name: str | None = Field(None, description="Name of the store; null where the store is gone.")
@@ -58,11 +61,11 @@ class OrderEnriched(BaseModel):
 class Item(BaseModel):
     """Describe one line of an order as the shop's database has it."""
 
-    order_id: int = Field(description="Key, with the line.")
-    line: int = Field(description="Number of the line in its order.")
+    order_id: int = field(key=True, description="Order that it belongs to.")
+    line: int = field(key=True, description="Number of the line in its order.")
     product_id: int = Field(description="What was ordered.")
     quantity: int = Field(description="How many of it.")
-    unit_price: Money = Field(description="Price of one when it was ordered.")
+    unit_price: Money = field(unit="EUR", description="Price of one when it was ordered.")
     is_gift: bool = Field(description="Whether it is wrapped.")
 
 

@@ -14,6 +14,7 @@ from tillstream.pipelines.records import ChangeEvent
 from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution, Count, Max, Sum, TopN, Window
 from tillstream.transforms.api import transform
 from tillstream.transforms.clients.acme import Item, Money, Order
+from tillstream.transforms.contracts.models import field
 
 __all__ = [
     "RollingHour",
@@ -31,11 +32,11 @@ Revenue = Annotated[Decimal, Field(max_digits=18, decimal_places=2)]
 class StoreHour(BaseModel):
     """Describe what a store sold in an hour of the clock."""
 
-    store_id: int = Field(description="Key, with `hour`.")
-    hour: dt.datetime = Field(description="When the hour began.")
+    store_id: int = field(key=True, description="Store that sold.")
+    hour: dt.datetime = field(key=True, description="When the hour began.")
     orders: int = Field(description="How many orders.")
-    revenue: Revenue = Field(description="Sum of their totals.")
-    largest_order: Money = Field(description="Greatest of their totals.")
+    revenue: Revenue = field(unit="EUR", description="Sum of their totals.")
+    largest_order: Money = field(unit="EUR", description="Greatest of their totals.")
 
 
 @transform("acme.sales_per_store_and_hour@1.0.0", input=Order, output=StoreHour)
@@ -60,10 +61,10 @@ class SalesPerStoreAndHour(Aggregate):
 class RollingHour(BaseModel):
     """Describe what a store sold in an hour that ends at one of the clock's five minutes."""
 
-    store_id: int = Field(description="Key, with `until`.")
-    until: dt.datetime = Field(description="When the hour ends.")
+    store_id: int = field(key=True, description="Store that sold.")
+    until: dt.datetime = field(key=True, description="When the hour ends.")
     orders: int = Field(description="How many orders.")
-    revenue: Revenue = Field(description="Sum of their totals.")
+    revenue: Revenue = field(unit="EUR", description="Sum of their totals.")
 
 
 @transform("acme.rolling_hour_per_store@1.0.0", input=Order, output=RollingHour)
@@ -84,8 +85,8 @@ class RollingHourPerStore(SalesPerStoreAndHour):
 class TopSku(BaseModel):
     """Describe one of the products that sold best in an hour."""
 
-    hour: dt.datetime = Field(description="When the hour began. Key, with `place`.")
-    place: int = Field(description="1 for the best.")
+    hour: dt.datetime = field(key=True, description="When the hour began.")
+    place: int = field(key=True, description="1 for the best.")
     product_id: int = Field(description="What was sold.")
     quantity: int = Field(description="How many.")
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from tillstream.pipelines.records import ChangeEvent, Mutation
 from tillstream.transforms.api import transform
+from tillstream.transforms.contracts.models import field
 
 __all__ = ["REORDER_LEVEL", "InventoryBelowReorder", "Shelf", "ShelfBelowReorder"]
 
@@ -20,8 +21,8 @@ REORDER_LEVEL = 50
 class Shelf(BaseModel):
     """Describe the stock of a product in a store as the shop's database has it."""
 
-    store_id: int = Field(description="Key, with `product_id`.")
-    product_id: int = Field(description="What lies there.")
+    store_id: int = field(key=True, description="Store whose shelf it is.")
+    product_id: int = field(key=True, description="What lies there.")
     on_hand: int = Field(description="How many; below zero is back-ordered.")
     updated_at: dt.datetime = Field(description="When it was counted or sold last.")
 
@@ -29,8 +30,8 @@ class Shelf(BaseModel):
 class ShelfBelowReorder(BaseModel):
     """Describe a shelf that is to be filled."""
 
-    store_id: int = Field(description="Key, with `product_id`.")
-    product_id: int = Field(description="What to order.")
+    store_id: int = field(key=True, description="Store whose shelf it is.")
+    product_id: int = field(key=True, description="What to order.")
     on_hand: int = Field(description="How many are left.")
     missing: int = Field(description="How many it takes to reach the level.")
     updated_at: dt.datetime = Field(description="When the stock changed last.")

@@ -68,6 +68,14 @@ def client(folder: Path, *, by_class: dict[str, Any] | None = None, **logins: An
     )
 
 
+@pytest.mark.parametrize("key", [["visits"], ["email", "visits"]])
+def test_a_key_that_a_model_marks_is_the_entitys(folder: Path, key: list[str]) -> None:
+    """Rows are told apart by what the transform's author says, or the config is refused."""
+    told = rf"'logins': found key {', '.join(key)}, but transform .* marks email as the key"
+    with pytest.raises(TransformError, match=told):
+        resolve(client(folder, key=key))
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
