@@ -64,7 +64,11 @@ class Comparison:
         """Return what counts of a run."""
         view = self._view(outcome, self._shown)
         for letter in letters_of(outcome) if outcome.letters else ():
-            place = (letter.topic, letter.partition, letter.offset, letter.index)
+            offset = letter.offset
+            if offset is not None and letter.partition is not None:
+                # Where the event is sent again, this is still the same letter.
+                offset = outcome.offsets.get((letter.topic, letter.partition, offset), offset)
+            place = (letter.topic, letter.partition, offset, letter.index)
             view["dead letters", (letter.entity, letter.step, *place)] = _Letter(
                 letter.reason, readable(letter)
             )
@@ -135,7 +139,8 @@ def _changes(outcome: Outcome, shown: frozenset[str]) -> _View:
         batch = MutationBatch.decode(frame)
         if batch.entity in shown:
             for record in batch.records:
-                identity = (batch.topic, batch.partition, record.offset, record.index)
+                sent = (batch.topic, batch.partition, record.offset)
+                identity = (*sent[:2], outcome.offsets.get(sent, record.offset), record.index)
                 log = view.setdefault((batch.entity, record.key), {})
                 # A delete has no columns; its batch's are those of the rows around it.
                 columns = () if record.values is None else batch.columns

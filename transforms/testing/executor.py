@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
@@ -60,10 +60,13 @@ class Outcome:
     Attributes:
         mutations: MutationBatch frames.
         letters: DeadLetterBatch frames.
+        offsets: that events had at first, by topic, partition and the offset of their last delivery, where
+            these differ.
     """
 
     mutations: list[bytes] = field(default_factory=list)
     letters: list[bytes] = field(default_factory=list)
+    offsets: dict[tuple[str, int, int], int] = field(default_factory=dict)
 
 
 def deliveries(
@@ -116,6 +119,40 @@ class Executor:
             return _Run(self._subject.config, self._plan, memory, delivered, schedule).run()
 
 
+def _renumbered(
+    sequence: Sequence[Delivery], resent: set[int], offsets: dict[tuple[str, int, int], int]
+) -> list[Delivery]:
+    """Return deliveries of which some have a new offset, and so have those behind them in their partition.
+
+    Args:
+        sequence: as its events are delivered.
+        resent: places of what is sent again.
+        offsets: gets the first offset of what has another one now.
+    """
+    tops: dict[tuple[str, int], int] = {}
+    moved: set[tuple[str, int]] = set()
+    last: dict[int, Delivery] = {}
+    found = []
+    for place_, each in enumerate(sequence):
+        partition = (each.topic, each.partition)
+        known = last.get(id(each))
+        if known is not None and place_ not in resent:
+            found.append(known)
+            continue
+        if known is not None:
+            moved.add(partition)
+        first = each.record.offset
+        made = each
+        if partition in moved:
+            offset = max(tops[partition] + 1, first)
+            offsets[each.topic, each.partition, offset] = first
+            made = replace(each, record=msgspec.structs.replace(each.record, offset=offset))
+        tops[partition] = max(tops.get(partition, first), made.record.offset)
+        last[id(each)] = made
+        found.append(made)
+    return found
+
+
 @dataclass
 class _Checkpoint:
     cells: dict[tuple[int, bytes], list[Any]]
@@ -139,11 +176,14 @@ class _Run:
         self._keys = {name: tuple(each.key) for name, each in config.entities.items()}
         self._memory = memory
         order = range(len(delivered)) if schedule.order is None else schedule.order
+        offsets: dict[tuple[str, int, int], int] = {}
         self._sequence = [delivered[i] for i in order]
+        if schedule.resent:
+            self._sequence = _renumbered(self._sequence, set(schedule.resent), offsets)
         self._schedule = schedule
         flink = config.flink
         self._shard_keys = [shard_key(i, flink.shards, flink.max_parallelism) for i in range(flink.shards)]
-        self._outcome = Outcome()
+        self._outcome = Outcome(offsets=offsets)
         self._cells: dict[tuple[int, bytes], Cells] = {}
         self._instances: dict[tuple[int, int], beam.DoFn] = {}
         # By taker, then by the stage and the key that a message came from: from one key it stays in order.

@@ -73,6 +73,7 @@ def without(schedule: Schedule, places: set[int]) -> Schedule:
         restarts=moved(schedule.restarts),
         holds=moved(schedule.holds),
         crashes=tuple(each for each in dict.fromkeys(crashes) if each.back_to < each.after),
+        resent=tuple(kept[place] for place in schedule.resent if place not in places and place < len(order)),
     )
 
 
@@ -117,11 +118,14 @@ def _fewer_deliveries(schedule: Schedule, fails: _Budget) -> Schedule:
 
 def _in_order(schedule: Schedule, fails: _Budget) -> Schedule:
     order = list(schedule.order or ())
-    whole = replace(schedule, order=tuple(sorted(order)))
+    # Of repeated events the first stays the first.
+    moved = sorted(range(len(order)), key=order.__getitem__)
+    resent = tuple(place for place, old in enumerate(moved) if old in schedule.resent)
+    whole = replace(schedule, order=tuple(sorted(order)), resent=resent)
     if order != sorted(order) and fails(whole):
         return whole
     for place in range(len(order) - 1):
-        if order[place] > order[place + 1]:
+        if order[place] > order[place + 1] and not {place, place + 1} & set(schedule.resent):
             swapped = [*order[:place], order[place + 1], order[place], *order[place + 2 :]]
             if fails(replace(schedule, order=tuple(swapped))):
                 order = swapped
@@ -133,6 +137,8 @@ def _fewer_extras(schedule: Schedule, fails: _Budget) -> Schedule:
     schedule = replace(schedule, crashes=tuple(crashes))
     restarts = _reduced(schedule.restarts, lambda kept: fails(replace(schedule, restarts=tuple(kept))))
     schedule = replace(schedule, restarts=tuple(restarts))
+    resent = _reduced(schedule.resent, lambda kept: fails(replace(schedule, resent=tuple(kept))))
+    schedule = replace(schedule, resent=tuple(resent))
     holds = _reduced(schedule.holds, lambda kept: fails(replace(schedule, holds=tuple(kept))))
     schedule = replace(schedule, holds=tuple(holds))
     bundles = _reduced(schedule.bundles, lambda kept: fails(replace(schedule, bundles=tuple(kept))))

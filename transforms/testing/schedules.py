@@ -6,9 +6,10 @@ from bisect import bisect_right
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
 from random import Random
 
-__all__ = ["Crash", "Schedule", "draw"]
+__all__ = ["Crash", "Ranges", "Schedule", "draw"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Schedule:
         grouped: whether a bundle's events come as one batch for each shard, as a poll gives them, rather than
             in their own order.
         instances: of each stage; shards are spread over them.
+        resent: at which places of the order, from 0, an event comes again under a new offset, as where a
+            connector sends it again. Later events of its partition get later offsets then.
     """
 
     order: tuple[int, ...] | None = None
@@ -48,10 +51,31 @@ class Schedule:
     holds: tuple[int, ...] = ()
     grouped: bool = False
     instances: int = 1
+    resent: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Say how a connector may send a whole range again.
+
+    Attributes:
+        allowed: whether it does at all.
+        overtaken: whether newer events may come first; otherwise all since a place comes again up to the
+            newest, as where a connector goes back, so that in the end each key is as before.
+        late_s_max: by how much event time a repeated event may come behind a newer one, seconds.
+    """
+
+    allowed: bool = True
+    overtaken: bool = False
+    late_s_max: float = inf
 
 
 def draw(
-    seed: int, groups: Sequence[Hashable], times_us: Sequence[int], late_s_max: float | None = None
+    seed: int,
+    groups: Sequence[Hashable],
+    times_us: Sequence[int],
+    late_s_max: float | None = None,
+    ranges: Ranges = Ranges(),
 ) -> Schedule:
     """Return the schedule of a seed: the same on every machine and release of Python.
 
@@ -60,10 +84,14 @@ def draw(
         groups: of each event; events of one group keep their order.
         times_us: of each event, microseconds.
         late_s_max: by how much event time an event may come behind a newer one, seconds; None for any.
+        ranges: how whole ranges may come again.
     """
     # Of Random's methods only random() is promised to give the same numbers in every release.
     rng = Random(seed)  # noqa: S311  (a test's, not a secret)
-    order = _with_repeats(rng, _reordered(rng, groups, times_us, late_s_max), groups)
+    order, resent = _with_repeats(rng, _reordered(rng, groups, times_us, late_s_max), groups)
+    if ranges.allowed:
+        late_s = min(inf if late_s_max is None else late_s_max, ranges.late_s_max)
+        order, resent = _with_range(rng, order, resent, times_us, late_s, overtaken=ranges.overtaken)
     count = len(order)
     crashes = []
     for _ in range(_pick(rng, (0, 1, 1, 2, 3))):
@@ -79,6 +107,7 @@ def draw(
         # Within a batch of its own a shard may be as far behind as the bundle is long.
         rng.random() < 0.5 and late_s_max is None,  # noqa: PLR2004  (a half)
         _pick(rng, (1, 1, 2, 3)),
+        tuple([place for place, is_resent in enumerate(resent) if is_resent]),
     )
 
 
@@ -122,11 +151,13 @@ def _reordered(
     return [i for _, i in sorted(keyed)]
 
 
-def _with_repeats(rng: Random, order: Sequence[int], groups: Sequence[Hashable]) -> list[int]:
-    """Deliver some events again, soon or later, yet before the next one of their group."""
+def _with_repeats(
+    rng: Random, order: Sequence[int], groups: Sequence[Hashable]
+) -> tuple[list[int], list[bool]]:
+    """Deliver some events again, soon or later, before the next of their group, half under a new offset."""
     share = (0.0, 0.05, 0.3)[_below(rng, 3)]
     if not share:
-        return list(order)
+        return list(order), [False] * len(order)
     repeated: list[int] = []
     waiting: dict[Hashable, tuple[int, int]] = {}
     for i in order:
@@ -139,4 +170,34 @@ def _with_repeats(rng: Random, order: Sequence[int], groups: Sequence[Hashable])
         repeated.append(i)
         if rng.random() < share:
             waiting[group] = (len(repeated) + _below(rng, _pick(rng, (1, 3, 20))), i)
-    return repeated + [i for _, i in waiting.values()]
+    repeated += [i for _, i in waiting.values()]
+    seen: set[int] = set()
+    resent = []
+    for i in repeated:
+        resent.append(i in seen and rng.random() < 0.5)  # noqa: PLR2004  (a half)
+        seen.add(i)
+    return repeated, resent
+
+
+def _with_range(
+    rng: Random,
+    order: list[int],
+    resent: list[bool],
+    times_us: Sequence[int],
+    late_s_max: float,
+    *,
+    overtaken: bool,
+) -> tuple[list[int], list[bool]]:
+    """Deliver a range again, under new offsets, in one of two cases."""
+    if not order or rng.random() < 0.5:  # noqa: PLR2004  (a half)
+        return order, resent
+    end = 1 + _below(rng, len(order))
+    start = end - 1 - int(rng.random() ** 2 * end)
+    place = end + int(rng.random() ** 2 * (len(order) - end + 1)) if overtaken else end
+    floor_us = max(times_us[i] for i in order[:place]) - late_s_max * 1_000_000
+    late = [at for at in range(start, end) if times_us[order[at]] < floor_us]
+    part = order[max([start - 1, *late]) + 1 : end]
+    return (
+        [*order[:place], *part, *order[place:]],
+        [*resent[:place], *[True] * len(part), *resent[place:]],
+    )

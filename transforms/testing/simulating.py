@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from tillstream.transforms.testing.minimising import minimised
 from tillstream.transforms.testing.perturbing import World
 from tillstream.transforms.testing.printing import printed_test, spelt
 from tillstream.transforms.testing.result import Result, readable, result_of
-from tillstream.transforms.testing.schedules import Schedule, draw
+from tillstream.transforms.testing.schedules import Ranges, Schedule, draw
 from tillstream.transforms.testing.settings import SEEDS, SETTINGS
 from tillstream.transforms.testing.subjects import Subject, Tested, subject_of
 
@@ -85,7 +86,8 @@ def simulate(
 
         simulate(OrdersEnriched, [created("orders", {"order_id": 1}, key="order_id")])
 
-    A seed chooses where bundles end, which events come twice (before a newer one of their key does), the
+    A seed chooses where bundles end, which events come twice (before a newer one of their key does, with the
+    same offset or a new one), from where on a connector sends all again that it had sent so far, the
     order of events of different keys (and with it how late they are), where the job crashes and goes on from
     a checkpoint, where instances are made anew, how many instances there are, and which messages
     between stages come late. Seed 0 delivers all as the clean run does. In all of them the clock is another
@@ -107,7 +109,9 @@ def simulate(
         tolerance: by how much numbers may differ, by column; or what tells whether a row that was found (its
             second argument) will do for the one of the clean run (its first).
         dedup: whether repeated events are dropped before the transform, as they are in production. A right
-            transform does without, because deduplication forgets what is past its horizon.
+            transform does without, because deduplication forgets what is past its horizon. With it, ranges
+            are also sent again later, behind newer events; without it and with `compare="changes"` none are,
+            because a sink that appends would get what is older after what is newer.
         late_s_max: by how much event time an event may come behind a newer one, seconds. Default: any.
 
     Returns:
@@ -121,6 +125,8 @@ def simulate(
     __tracebackhide__ = True
     placed = place(events)
     subject = subject_of(tested, placed, source=source, into=into, keys=keys, modules=modules, dedup=dedup)
+    horizon_s = subject.config.dedup.horizon_s if dedup else inf
+    ranges = Ranges(allowed=dedup or compare == "rows", overtaken=dedup, late_s_max=horizon_s)
     said = {"compare": compare, "tolerance": tolerance, "dedup": dedup, "late_s_max": late_s_max}
     options = {name: value for name, value in said.items() if value != _USUAL[name]}
     comparison = Comparison(subject.shown, compare, tolerance)
@@ -131,7 +137,7 @@ def simulate(
         comparison,
         options,
         placed,
-        lambda delivered: _drawn(delivered, seeds, seed, late_s_max, by_partition=dedup),
+        lambda delivered: _drawn(delivered, seeds, seed, late_s_max, ranges),
     )
 
 
@@ -171,19 +177,19 @@ def _drawn(
     seeds: int | None,
     seed: int | None,
     late_s_max: float | None,
-    *,
-    by_partition: bool,
+    ranges: Ranges,
 ) -> Iterator[tuple[int | None, Schedule]]:
     """Yield each seed with its schedule."""
     # Deduplication takes a change that a later one of its partition has overtaken for a repeated one.
     groups: list[Any] = [
-        (each.topic, each.partition) if by_partition else (each.entity, each.record.key) for each in delivered
+        (each.topic, each.partition) if ranges.overtaken else (each.entity, each.record.key)
+        for each in delivered
     ]
     times_us = [each.record.source_time_us for each in delivered]
     only = seed if SETTINGS.seed is None else SETTINGS.seed
     count = next(each for each in (SETTINGS.seeds, seeds, SEEDS) if each is not None)
     for number in range(count) if only is None else (only,):
-        yield number, draw(number, groups, times_us, late_s_max) if number else _NOTHING
+        yield number, draw(number, groups, times_us, late_s_max, ranges) if number else _NOTHING
 
 
 class _Simulation:
@@ -255,6 +261,8 @@ def _reason(schedule: Schedule) -> str:
         reasons.append("it was replayed from a checkpoint: what a DoFn keeps outside of KeyedState() is lost")
     if len(set(order)) < len(order):
         reasons.append("an event came twice: the second time must make the same rows as the first")
+    if schedule.resent:
+        reasons.append("it was sent again under a new offset: only its position tells that it is known")
     if list(dict.fromkeys(order)) != sorted(set(order)):
         reasons.append("events of different keys came in another order")
     if schedule.restarts or schedule.instances > 1:

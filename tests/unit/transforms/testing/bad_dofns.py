@@ -159,6 +159,28 @@ class CountsRepeats(beam.DoFn):
         yield made(event, n=n.get())
 
 
+class CountsByOffset(beam.DoFn):
+    """Count a key's changes, and tell repeated ones by their offset."""
+
+    def process(self, event: ChangeEvent, seen: Any = KeyedState()) -> Iterator[Mutation]:
+        count, last = seen.get((0, -1))
+        if event.offset > last:
+            count, last = count + 1, event.offset
+            seen.set((count, last))
+        yield made(event, n=count)
+
+
+class CountsDifferences(beam.DoFn):
+    """Count a key's changes, and tell repeated ones by the row before alone."""
+
+    def process(self, event: ChangeEvent, seen: Any = KeyedState()) -> Iterator[Mutation]:
+        count, row = seen.get((0, None))
+        if event.after is not None and event.after != row:
+            count, row = count + 1, event.after
+            seen.set((count, row))
+        yield made(event, n=count)
+
+
 class WallClock(beam.DoFn):
     """Stamp rows with the time of day."""
 
@@ -242,6 +264,8 @@ BAD = [
     BuffersABundle,
     OncePerBundle,
     CountsRepeats,
+    CountsByOffset,
+    CountsDifferences,
     WallClock,
     Today,
     Chance,
@@ -280,9 +304,9 @@ class ForgetsAfterAMinute(beam.DoFn):
         if event.after is None:
             yield event.delete()
         else:
-            place, before = last.get((-1, None))
-            if event.offset > place:
-                last.set((event.offset, event.after["status"]))
+            place, before = last.get(([], None))
+            if list(event.position) > place:
+                last.set((list(event.position), event.after["status"]))
                 yield made(event, before=before)
 
 
@@ -297,9 +321,9 @@ class CountsChanges(beam.DoFn):
     """Count a key's changes, each once."""
 
     def process(self, event: ChangeEvent, seen: Any = KeyedState()) -> Iterator[Mutation]:
-        count, last = seen.get((0, -1))
-        if event.offset > last:
-            count, last = count + 1, event.offset
+        count, last = seen.get((0, []))
+        if list(event.position) > last:
+            count, last = count + 1, list(event.position)
             seen.set((count, last))
         yield made(event, n=count)
 
