@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -243,6 +244,55 @@ def test_an_interruption_that_comes_too_late_is_taken_back(monkeypatch: pytest.M
     assert not guard.interrupted
     for _ in range(100_000):
         pass
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        _spin,
+        _spin_in_a_generator,
+        _raising(MemoryError()),
+        _raising(KeyboardInterrupt()),
+        _raising(OSError()),
+    ],
+)
+def test_nothing_is_watched_after_a_run(
+    deed: Callable[[ChangeEvent], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However a batch ends, its thread is left alone by then: what comes next is somebody else's."""
+    made: list[RecordGuard] = []
+    watch = watchdog.Watchdog.watch
+    monkeypatch.setattr(watchdog.Watchdog, "watch", lambda self, each: (made.append(each), watch(self, each)))
+    with contextlib.suppress(MemoryError, KeyboardInterrupt):
+        run(deed)
+    (guard,) = made
+    assert (guard.token, guard.thread, guard.interrupted) == (None, 0, False)
+
+
+def test_a_guard_that_is_left_armed_is_disarmed_at_the_end_of_its_batch() -> None:
+    """Should a call forget to leave its record, the end takes back what was raised and did not arrive."""
+    guard = RecordGuard(Limits(record_timeout_ms=None), "acme.act@1.0.0")
+    changes = batch(1)
+    guard.begin(changes)
+    guard.enter(changes.records[0])
+    guard.interrupted = True
+    guard.end()
+    watchdog._interrupt(guard, changes.records[0])
+    assert (guard.token, guard.thread, guard.interrupted) == (None, 0, False)
+
+
+def test_an_endless_generator_is_closed_while_it_is_watched() -> None:
+    """One that hangs as it is closed is a hang like others."""
+
+    def endless(event: ChangeEvent) -> Iterator[Any]:
+        try:
+            while True:
+                yield event.upsert({"id": 1})
+        finally:
+            _spin(event)
+
+    (letter,), passed = run(endless)
+    assert (letter.reason, passed) == ("timed_out", [GOOD, GOOD])
 
 
 def test_condemned_records_are_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
