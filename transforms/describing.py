@@ -53,7 +53,8 @@ def description(registry: Registry, name: str) -> dict[str, Any]:
     return {
         "name": full,
         "class": f"{cls.__module__}.{cls.__qualname__}",
-        "doc": inspect.getdoc(cls) or "",
+        # Not getdoc(), which takes Beam's words of its DoFn where a class has none.
+        "doc": inspect.cleandoc(cls.__doc__ or ""),
         "contracts": contracts,
         "lookups": lookups,
         "state": state,
