@@ -14,7 +14,7 @@ import pytest
 from tillstream.configs.limits import Limits
 from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.isolation import guard as guard_module
-from tillstream.pipelines.isolation.budget import StopNote, last_stop
+from tillstream.pipelines.isolation.budget import STOPPED, StopNote, last_stop
 from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE, Shared
 from tillstream.pipelines.isolation.strikes import StrikeStore
 from tillstream.transforms.api import info_of, parameters_of, transform
@@ -59,7 +59,7 @@ def test_what_it_raises_ends_the_job_with_the_reason(
     monkeypatch.setenv(FLIGHTS_VARIABLE, str(tmp_path))
     with pytest.raises(TransformError) as caught:
         getattr(runner(step, deed), step)()
-    assert str(caught.value) == f"{NAMED}{step} raised {said}"
+    assert str(caught.value) == f"{STOPPED}{NAMED}{step} raised {said}"
     assert last_stop() is caught.value
     assert StopNote.read(tmp_path) == StopNote(1, str(caught.value))
 
