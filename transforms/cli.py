@@ -144,7 +144,7 @@ def diff(
     backward: who knows the new contract reads old rows. forward: who knows the old one reads new rows. full:
     both. postgres: whether the sink widens the table in place, and back again.
     """
-    from tillstream.transforms.contracts.diff import compare, verdict_of
+    from tillstream.transforms.contracts.diff import compare, keyless, verdict_of
     from tillstream.transforms.contracts.references import contract_at
 
     def registry() -> Registry:
@@ -154,6 +154,11 @@ def diff(
     known = [each.value for each in sink] if sink else [*before.places, *after.places]
     places = list(dict.fromkeys(["rows", *known]))
     changes = compare(before.columns, after.columns, places)
+    sides = {"old": before.name, "new": after.name}
+    warnings = [
+        f"{side} contract {sides[side]} marks no key: whether the key changes is not told"
+        for side in keyless(before.columns, after.columns)
+    ]
     verdicts = {place: verdict_of(changes, place) for place in places}
     compatible = all(verdict.satisfies(require.value) for verdict in verdicts.values())
     if as_json:
@@ -165,6 +170,7 @@ def diff(
             "verdicts": {place: str(verdict) for place, verdict in verdicts.items()},
             "required": require.value,
             "compatible": compatible,
+            "warnings": warnings,
         }
         typer.echo(json.dumps(found, indent=2))
     else:
@@ -174,6 +180,8 @@ def diff(
         rows.append(["(all)", f"{len(changes)} changes", *(str(verdicts[place]) for place in places)])
         _print_table(["column", "change", *places], rows)
         typer.echo(f"{require.value} compatible: {'yes' if compatible else 'no'}")
+        for warning in warnings:
+            typer.echo(f"warning: {warning}")
     if not compatible:
         raise typer.Exit(_EXIT_INCOMPATIBLE)
 

@@ -25,7 +25,7 @@ from tillstream.configs import Column
 from tillstream.configs.column_rules import ColumnRules
 from tillstream.configs.contract import text_of
 
-__all__ = ["PLACES", "Change", "Verdict", "compare", "verdict_of"]
+__all__ = ["PLACES", "Change", "Verdict", "compare", "keyless", "verdict_of"]
 
 _Reads: TypeAlias = Callable[[Column, Column], bool]
 _DIGITS = {"int16": 5, "int32": 10, "int64": 19}
@@ -112,9 +112,14 @@ def compare(old: Sequence[Column], new: Sequence[Column], places: Sequence[str] 
         new: columns of the one that is to follow.
         places: of `PLACES`.
     """
-    if not (any(column.key for column in old) and any(column.key for column in new)):
-        # A schema file need not know of keys.
-        old, new = ([replace(column, key=False) for column in columns] for columns in (old, new))
+    if keyless(old, new):
+        # A schema file need not know of keys: whoever calls warns. A column of the key that the other side
+        # lacks altogether is no matter of marks.
+        shared = {column.name for column in old} & {column.name for column in new}
+        old, new = (
+            [replace(column, key=column.key and column.name not in shared) for column in columns]
+            for columns in (old, new)
+        )
     before, after = ({column.name: column for column in columns} for columns in (old, new))
     changes = []
     for name in [*before, *(name for name in after if name not in before)]:
@@ -123,6 +128,12 @@ def compare(old: Sequence[Column], new: Sequence[Column], places: Sequence[str] 
             verdicts = {place: Verdict(judge(place, now, was), judge(place, was, now)) for place in places}
             changes.append(Change(name, text, verdicts))
     return changes
+
+
+def keyless(old: Sequence[Column], new: Sequence[Column]) -> tuple[str, ...]:
+    """Return which of two contracts, `old` or `new`, marks no key, so that keys cannot be compared."""
+    sides = {"old": old, "new": new}
+    return tuple(side for side, columns in sides.items() if not any(column.key for column in columns))
 
 
 def verdict_of(changes: Sequence[Change], place: str) -> Verdict:

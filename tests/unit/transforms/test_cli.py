@@ -109,6 +109,18 @@ def test_diff_is_for_ci(config: str, tmp_path: Path) -> None:
     run("contract", "diff", str(schema), "clitest_transforms:In", "--sink", "postgres", "--require", "full")
 
 
+def test_diff_warns_where_keys_are_not_known(config: str, tmp_path: Path) -> None:
+    """A config's entity has its key from the config; a schema that marks none is named."""
+    schema = tmp_path / "s.json"
+    schema.write_text('{"type": "object", "properties": {"v": {"type": "integer"}}}')
+    entity = f"{config}:customers"
+    text = run("contract", "diff", entity, str(schema), "--config", config, code=1)
+    assert f"warning: new contract {schema} marks no key" in text
+    found = json.loads(run("contract", "diff", str(schema), str(schema), "--config", config, "--json"))
+    assert [each.split(" ")[0] for each in found["warnings"]] == ["old", "new"]
+    assert "warning" not in run("contract", "diff", entity, "clitest_transforms:Out", "--config", config)
+
+
 @pytest.mark.parametrize("wrong", ["nothing", "clitest.mails@1.0.0:output.x", "nowhere:Model", "json:loads"])
 def test_a_contract_that_is_none_is_told_what_is_expected(config: str, wrong: str) -> None:
     """Each form of a reference has its own message."""

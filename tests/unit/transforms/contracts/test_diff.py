@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tillstream.configs import Column, ColumnModel
 from tillstream.pipelines.errors import RecordError
 from tillstream.transforms.contracts.compiled import CompiledContract
-from tillstream.transforms.contracts.diff import PLACES, compare, verdict_of
+from tillstream.transforms.contracts.diff import PLACES, compare, keyless, verdict_of
 
 
 def columns(**given_: Any) -> list[Column]:
@@ -94,6 +94,23 @@ def test_keys_are_not_compared_with_what_knows_of_none() -> None:
         compare([Column("id", "int64", nullable=False, key=True)], [Column("id", "int64", nullable=False)])
         == []
     )
+
+
+def test_a_key_column_goes_or_comes_whatever_the_other_side_marks() -> None:
+    """Nobody tells rows apart without it, also where one contract knows of no keys."""
+    keyed = [Column("id", "int64", nullable=False, key=True), Column("v", "string", nullable=True)]
+    keyless_ = [Column("v", "string", nullable=True)]
+    for place in PLACES:
+        assert str(verdict_of(compare(keyed, keyless_, [place]), place)) == "none"
+        assert str(verdict_of(compare(keyless_, keyed, [place]), place)) == "none"
+
+
+def test_the_contract_that_marks_no_key_is_told() -> None:
+    """Whoever reads the verdict knows what it leaves out."""
+    keyed, plain = [Column("id", "int64", nullable=False, key=True)], [Column("id", "int64", nullable=False)]
+    assert keyless(keyed, keyed) == ()
+    assert keyless(keyed, plain) == ("new",)
+    assert keyless(plain, plain) == ("old", "new")
 
 
 _RULES = st.fixed_dictionaries(
