@@ -1,26 +1,28 @@
 """Change what a transform must not depend on: the clock, the order of sets, the salt of hashes.
 
 Between two runs the clock goes on by a year, sets are walked the other way round, and `hash` gives other
-numbers. That is done to the names that the transform's own modules use, while runs last, and to nobody
-else's. Sets that other code makes, such as those of `dict.keys() & other`, keep their order.
+numbers. That is done to the names that the transform's own modules use or import within functions, while runs
+last, and to nobody else's. Not changed are clocks that other packages read, or that stand in an argument's
+default, and sets that other code makes (`dict.keys() & other`), that lie inside of a module's other values,
+or that a lambda writes as {a, b}.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
-import datetime as dt
 import dis
 import inspect
 import textwrap
-import time
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from zlib import crc32
 
 from typing_extensions import Self
 
+from tillstream.transforms.testing.clocks import Clock
 from tillstream.transforms.testing.scopes import classes_of, functions_of, modules_of
 
 __all__ = ["World"]
@@ -45,13 +47,14 @@ class World:
         self.other = False
         classes = list(classes)
         self._set, self._frozenset = _shuffled(self, set), _shuffled(self, frozenset)
-        self._clock = _Clock(self)
+        self._clock = Clock(lambda: _SHIFT_S if self.other else 0)
         modules = modules_of(classes)
         owners = classes_of(classes, modules)
         functions = list(functions_of(owners, modules))
         self._globals = [
             replaced for module in modules for replaced in self._replaced(vars(module), functions)
         ]
+        self._importing = {module.__name__ for module in modules}
         self._codes: list[tuple[types.FunctionType, types.CodeType, types.CodeType]] = [
             (function, function.__code__, code)
             for function in functions
@@ -72,6 +75,8 @@ class World:
             scope[name] = value
         for owner, name, _, wrapped in self._attributes:
             setattr(owner, name, wrapped)
+        self._undo.append((vars(builtins), "__import__", builtins.__import__))
+        builtins.__import__ = self._imported(builtins.__import__)
         for function, _, changed in self._codes:
             function.__globals__[_SET] = self._set
             function.__code__ = changed
@@ -89,6 +94,17 @@ class World:
                 del scope[name]
             else:
                 scope[name] = known
+
+    def _imported(self, real: Any) -> Any:
+        """Return an import statement that gives the author's modules the stand-ins of clocks."""
+
+        def load(name: str, scope: Any = None, *more: Any, **options: Any) -> Any:
+            found = real(name, scope, *more, **options)
+            if scope is None or scope.get("__name__") not in self._importing:
+                return found
+            return self._clock.replacement(found) or found
+
+        return load
 
     def _wrapped(self, value: Any) -> Any:
         return (self._set if type(value) is set else self._frozenset)(value)
@@ -112,71 +128,6 @@ class World:
 
     def _hash(self, value: Any) -> int:
         return hash(value) ^ _SALT if self.other else hash(value)
-
-
-class _Clock:
-    """Give modules, functions and classes that read the clock of the day a stand-in."""
-
-    def __init__(self, world: World) -> None:
-        def shift_s() -> int:
-            return _SHIFT_S if world.other else 0
-
-        def shifted_time() -> float:
-            return time.time() + shift_s()
-
-        def shifted_time_ns() -> int:
-            return time.time_ns() + shift_s() * 1_000_000_000
-
-        datetime = _shifted_class(dt.datetime, ("now", "utcnow", "today"), shift_s)
-        date = _shifted_class(dt.date, ("today",), shift_s)
-        self._functions = {time.time: shifted_time, time.time_ns: shifted_time_ns}
-        self._classes: dict[type[Any], type[Any]] = {dt.datetime: datetime, dt.date: date}
-        self._modules = {
-            time: _StandIn(time, {"time": shifted_time, "time_ns": shifted_time_ns}),
-            dt: _StandIn(dt, {"datetime": datetime, "date": date}),
-        }
-
-    def replacement(self, value: Any) -> Any:
-        """Return the stand-in of a value, None where it needs none."""
-        if isinstance(value, types.ModuleType):
-            return self._modules.get(value)
-        if isinstance(value, type):
-            return self._classes.get(value)
-        return self._functions.get(value) if isinstance(value, types.BuiltinFunctionType) else None
-
-
-class _StandIn:
-    """Offer what a module does, some of it replaced."""
-
-    def __init__(self, module: types.ModuleType, replaced: dict[str, Any]) -> None:
-        self.__dict__.update(replaced)
-        self._module = module
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
-
-
-def _shifted_class(real: type[Any], readers: tuple[str, ...], shift_s: Callable[[], int]) -> type[Any]:
-    """Return a class that makes instances of the real one, and whose clock is shifted."""
-
-    class Meta(type):
-        def __instancecheck__(cls, instance: object) -> bool:
-            return isinstance(instance, real)
-
-        def __subclasscheck__(cls, subclass: type) -> bool:
-            return issubclass(subclass, real)
-
-    def make(_: type[Any], *args: Any, **kwargs: Any) -> Any:
-        return real(*args, **kwargs)
-
-    def reader(name: str) -> Any:
-        def read(*args: Any, **kwargs: Any) -> Any:
-            return getattr(real, name)(*args, **kwargs) + dt.timedelta(seconds=shift_s())
-
-        return staticmethod(read)
-
-    body: dict[str, Any] = {"__new__": make, **{name: reader(name) for name in readers}}
-    return Meta(real.__name__, (real,), body)
 
 
 def _shuffled(world: World, base: type[Any]) -> type[Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import datetime as dt
+import functools
 import time
 from typing import Any
 
@@ -12,6 +14,30 @@ import pytest
 from tillstream.transforms.testing.perturbing import World
 
 COLOURS = {"red", "green", "blue"}
+
+
+def noted(function: Any) -> Any:
+    """Return a function that calls another."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return call
+
+
+@noted
+def decorated() -> list[str]:
+    """Walk a set."""
+    return list({"a", "b", "c"})
+
+
+def imported() -> Any:
+    """Read clocks that are imported here alone."""
+    import datetime  # noqa: ICN001  (as an author may)
+    from time import time as now
+
+    return datetime.datetime.now(datetime.timezone.utc).date(), now() // 86_400
 
 
 class Looks(beam.DoFn):
@@ -32,6 +58,17 @@ class Looks(beam.DoFn):
             "comprehended": list({each.upper() for each in letters}),
             "called": list(set("xyz") | frozenset("uvw")),
             "hash": hash("text"),
+            "strftime": time.strftime("%Y"),
+            "localtime": time.localtime(),
+            "gmtime": time.gmtime(),
+            "ctime": time.ctime(),
+            "asctime": time.asctime(),
+            "clock_gettime": time.clock_gettime(time.CLOCK_REALTIME),
+            "monotonic": time.monotonic() // 1000,
+            "imported": imported(),
+            "generated": [each for each in (tag for tag in {"x", "y", "z"})],  # noqa: C416, PLC0208, RUF100
+            "walked": [each for each in {"x", "y", "z"}],  # noqa: C416, PLC0208, RUF100
+            "decorated": decorated(),
         }
 
     def closure(self, *more: str) -> Any:
@@ -69,10 +106,12 @@ def test_closures_keep_their_free_names() -> None:
 
 def test_everything_is_put_back() -> None:
     """Also where a transform raises."""
+    importing = builtins.__import__
     before = (dict(globals()), Looks.process.__code__, Looks.shades)
     with pytest.raises(ZeroDivisionError), World([Looks]):
         _ = 1 / (globals()["dt"] is before[0]["dt"])
     assert (dict(globals()), Looks.process.__code__, Looks.shades) == before
+    assert builtins.__import__ is importing
     assert type(COLOURS) is set
     assert type(Looks.shades) is frozenset
 
