@@ -26,6 +26,12 @@ STEPS = ("setup", "start_bundle", "finish_bundle", "teardown")
 NAMED = "transform 'acme.odd@1.0.0' of entity 'orders': "
 
 
+@pytest.fixture(autouse=True)
+def process() -> None:
+    """Make what the process shares before a test sets the folder of a launch: it is made once."""
+    guard_module.shared()
+
+
 def runner(step: str, deed: Any, *, stops: bool = True) -> FlowRunner:
     """Return the runner of a DoFn that does something odd in one step."""
     odd = type("Odd", (beam.DoFn,), {step: lambda _: deed(), "process": lambda _, __: ()})
