@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tillstream.runners.flink.rest import ENDED
+from tillstream.runners.flink.rest import ENDED, JobFailedError
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.stopping import stop_of
 
@@ -53,7 +54,7 @@ class Nasty(Client):
         return {
             "entities": {"sales": entity},
             "transforms": {"modules": ["tillstream_nasty"], "path": str(_FOLDER)},
-            "limits": {"record_timeout_ms": 2000, **limits},
+            "limits": {"record_timeout_ms": 500, **limits},
             "flink": {"rest_url": self.stack.addresses.flink, "memory_mb_max": 1024},
         }
 
@@ -106,6 +107,7 @@ def test_whatever_a_dofn_does_its_job_and_its_neighbours_go_on(
     letters = nasty.letters()
     assert {number: found[0] for number, found in letters.items()} == _REASONS
     assert letters[9012][1] == "RuntimeError: seen: []"
+    assert (others / "PASSWORD").read_text() == "theirs"
     assert "_hang_in_c" in str(letters[9004][2])
     assert "_hang_with_the_lock" in str(letters[9005][2])
     assert "_crash" in str(letters[9008][2])
@@ -135,3 +137,18 @@ def test_a_job_that_refuses_too_much_stops_and_says_why(nasty: Nasty) -> None:
     nasty.launch(savepoint=checkpoint, **nasty.arguments("1.0.1", errors_max=150))
     nasty.sales(7200, 100)
     wait_until(lambda: nasty.query("select count(*) from sales where id >= 7200") == [(100,)], "new rows")
+
+
+def test_a_setup_that_raises_ends_the_job(nasty: Nasty) -> None:
+    """No restart would cure it, so Flink is not left to try for ever, and a person reads why."""
+    nasty.create_topic(1)
+    nasty.sales(0, 1)
+    # It may end before or after the launch is done.
+    with suppress(JobFailedError):
+        nasty.launch(**nasty.arguments("1.0.2"))
+    (job,) = [each["jid"] for each in nasty.rest.jobs() if each["name"] == nasty.name]
+    wait_until(lambda: nasty.rest.job(job)["state"] in ENDED, "the end of the job")
+    assert nasty.rest.job(job)["state"] == "CANCELED"
+    reason = "transform 'nasty.sales@1.0.2' of entity 'sales': setup raised OSError: no model file"
+    assert reason in nasty.rest.root_cause(job)
+    assert reason in str(stop_of(nasty.rest, nasty.name))

@@ -88,9 +88,15 @@ def _flood() -> None:
 
 def _spy() -> None:
     """Say what can be seen of others, in the text of an error."""
+    others = Path(os.environ["TILLSTREAM_SECRETS_DIR"], "other")
     looks: dict[str, Callable[[], Any]] = {
         "parent": lambda: Path(f"/proc/{os.getppid()}/environ").read_bytes(),
-        "file": lambda: Path(os.environ["TILLSTREAM_SECRETS_DIR"], "other", "PASSWORD").read_text(),
+        "file": (others / "PASSWORD").read_text,
+        "written": lambda: (others / "PASSWORD").write_text("mine"),
+        "deleted": (others / "PASSWORD").unlink,
+        "renamed": lambda: others.rename(others.with_name("mine")),
+        "planted": lambda: (others / "PLANTED").symlink_to("/etc/passwd"),
+        "listed": lambda: list(others.parent.iterdir()),
         "variable": lambda: os.environ["OTHERS_PASSWORD"],
         "own environment": lambda: Path("/proc/self/environ").read_bytes().index(b"OTHERS_PASSWORD"),
         "signal": lambda: os.kill(os.getppid(), signal.SIGCONT),
@@ -152,3 +158,12 @@ class Mended(_Nasty):
     """Misbehave less."""
 
     faulty = range(0)
+
+
+@transform("nasty.sales@1.0.2")
+class Unready(_Nasty):
+    """Never get ready."""
+
+    def setup(self) -> None:
+        """Raise."""
+        raise OSError("no model file")
