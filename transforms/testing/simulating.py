@@ -86,13 +86,11 @@ def simulate(
 
         simulate(OrdersEnriched, [created("orders", {"order_id": 1}, key="order_id")])
 
-    A seed chooses where bundles end, which events come twice (before a newer one of their key does, with the
-    same offset or a new one), from where on a connector sends all again that it had sent so far, the
-    order of events of different keys (and with it how late they are), where the job crashes and goes on from
-    a checkpoint, where instances are made anew, how many instances there are, and which messages
-    between stages come late. Seed 0 delivers all as the clean run does. In all of them the clock is another
-    than in the clean run, and sets and hashes have another order. The same seed gives the same schedule
-    everywhere. The stages are those of the pipeline, run in this process.
+    A seed chooses where bundles end, which events come twice (before a newer one of their key does, at their
+    offset or a new one), from where on a connector sends all again, the order of events of different keys,
+    where the job crashes and goes on from a checkpoint, how many instances there are and when they are made
+    anew, and which messages between stages come late. The clock, and the order of sets and hashes, are
+    others than in the clean run. The same seed gives the same schedule everywhere.
 
     Args:
         tested: as of `run`.
@@ -127,18 +125,21 @@ def simulate(
     subject = subject_of(tested, placed, source=source, into=into, keys=keys, modules=modules, dedup=dedup)
     horizon_s = subject.config.dedup.horizon_s if dedup else inf
     ranges = Ranges(allowed=dedup or compare == "rows", overtaken=dedup, late_s_max=horizon_s)
-    said = {"compare": compare, "tolerance": tolerance, "dedup": dedup, "late_s_max": late_s_max}
-    options = {name: value for name, value in said.items() if value != _USUAL[name]}
+    options = _unusual(compare=compare, tolerance=tolerance, dedup=dedup, late_s_max=late_s_max)
     comparison = Comparison(subject.shown, compare, tolerance)
-    if schedule is not None:
-        return _compared(subject, comparison, options, placed, lambda _: iter([(None, schedule)]))
+    given = None if schedule is None else [(None, schedule)]
     return _compared(
         subject,
         comparison,
         options,
         placed,
-        lambda delivered: _drawn(delivered, seeds, seed, late_s_max, ranges),
+        lambda delivered: iter(given or _drawn(delivered, seeds, seed, late_s_max, ranges)),
     )
+
+
+def _unusual(**said: Any) -> dict[str, Any]:
+    """Return the arguments that a test must say to have them."""
+    return {name: value for name, value in said.items() if value != _USUAL[name]}
 
 
 def _compared(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,36 +103,3 @@ def test_what_takes_too_much_costs_a_restart_then_ends_the_job(
         with pytest.raises(TransformError, match=f"{step} {said}" + (", twice$" if stopped else "$")):
             getattr(odd, step)()
         assert (last_stop() is not None) is stopped
-
-
-PROGRAM = """
-import ctypes, itertools, os, select, sys
-from tillstream.configs.limits import Limits
-from tillstream.pipelines.isolation.guard import RecordGuard
-from tillstream.pipelines.isolation.steps import run_step
-deeds = {"wait": lambda: select.select([], [], [], 600), "lock": lambda: sum(itertools.repeat(1)),
-         "exit": lambda: os._exit(3), "crash": lambda: ctypes.string_at(0)}
-try:
-    run_step(RecordGuard(Limits(record_timeout_ms=200), "acme.odd@1.0.0"), "start_bundle", deeds[sys.argv[1]])
-except Exception as error:
-    print(error, error.final)
-"""
-
-
-@pytest.mark.parametrize(
-    ("deed", "said"),
-    [
-        ("wait", "did not end within limits.record_timeout_ms, twice True"),
-        ("lock", "did not end within limits.record_timeout_ms, twice True"),
-        ("exit", "ended the process, twice True"),
-        ("crash", "ended the process, twice True"),
-    ],
-)
-def test_what_ends_two_processes_is_not_tried_by_the_third(deed: str, said: str, tmp_path: Path) -> None:
-    """A hang in C, or a crash, cannot go on for ever."""
-    environment = {**os.environ, FLIGHTS_VARIABLE: str(tmp_path)}
-    command = [sys.executable, "-c", PROGRAM, deed]
-    for code in (True, True, False):
-        finished = subprocess.run(command, env=environment, capture_output=True, check=False, timeout=60)
-        assert bool(finished.returncode) is code, finished.stderr
-    assert finished.stdout.decode().strip() == said
