@@ -8,7 +8,6 @@ process; it is set anew at every look, and needs no lock.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import faulthandler
 import os
@@ -29,7 +28,6 @@ _LOOK_S_MIN = 0.02
 _LOOKS = 10
 _raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
 _raise_in.argtypes = (ctypes.c_ulong, ctypes.py_object)
-_NOTHING = ctypes.py_object()
 
 
 class RecordTimeoutError(BaseException):
@@ -160,11 +158,20 @@ def interrupt_nobody(guard: Watched) -> bool:
         whether it had interrupted the guard's record.
     """
     guard.token = None
-    while True:
-        with contextlib.suppress(RecordTimeoutError), guard.lock:
-            _raise_in(threading.get_ident(), _NOTHING)
-            was, guard.interrupted = guard.interrupted, False
-            return was
+    was = False
+    # To take it back by raising nothing would leave CPython 3.11 looking for it at every step, and, where it
+    # is traced, at the same one for ever. So one is raised here, in place of what is on its way, and awaited.
+    try:
+        with guard.lock:
+            was = guard.interrupted
+            _raise_in(threading.get_ident(), RecordTimeoutError)
+        while True:
+            pass
+    except RecordTimeoutError:
+        pass
+    with guard.lock:
+        was, guard.interrupted = was or guard.interrupted, False
+    return was
 
 
 def exit_with(guard: Watched, message: str) -> None:  # noqa: ARG001  (as Watchdog calls it)
