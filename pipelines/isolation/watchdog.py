@@ -8,6 +8,7 @@ process; it is set anew at every look, and needs no lock.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import os
@@ -110,7 +111,9 @@ class Watchdog:
     def _set_timer(self) -> None:
         if self._trace is not None:
             whole_s = self._limit_s + GRACE_S + 2 * self._look_s
-            faulthandler.dump_traceback_later(whole_s, file=self._trace, exit=True)
+            # Without memory for its thread there is no timer until a later look: the process is about to end.
+            with contextlib.suppress(RuntimeError):
+                faulthandler.dump_traceback_later(whole_s, file=self._trace, exit=True)
 
     def _look_at_all(self, passed_s: float) -> None:
         with self._lock:
