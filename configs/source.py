@@ -22,6 +22,7 @@ from typing_extensions import Self
 
 from tillstream.configs import forms
 from tillstream.configs.base import NO_TRUTH, ConfigModel, Number, at_home, context_of
+from tillstream.configs.events import Events
 from tillstream.configs.kafka import KafkaConnection
 from tillstream.pipelines.errors import ConfigError
 
@@ -166,6 +167,7 @@ class Source(ConfigModel):
 
     kafka: KafkaSource | None = Field(default=None, description="Change events from Kafka, without end.")
     files: FilesSource | None = Field(default=None, description="Change events from files, a bounded set.")
+    events: Events = Field(default=Events(), description="How the events are written.")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

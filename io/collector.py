@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
-from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
+from tillstream.io.codecs.base import EVERY_SHARD, Codec, codec_for, topic_of
 from tillstream.io.replays import ReplayReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.budget import stop_job
-from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch
+from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, RowSchema
 from tillstream.pipelines.sharding import shard_key
 
 __all__ = ["DEAD_LETTERS", "ChangeCollector"]
 
 DEAD_LETTERS = "dead_letters"
+
+
+class _Found(NamedTuple):
+    """Hold changes of one shard, in order, whose rows have one schema."""
+
+    entity: str
+    topic: str
+    partition: int
+    shard: int
+    schema: RowSchema
+    records: list[ChangeRecord]
 
 
 class ChangeCollector:
@@ -28,20 +39,18 @@ class ChangeCollector:
     """
 
     def __init__(self, config: ClientConfig) -> None:
+        self._config = config
         self._client = config.client
         self._flink = config.flink
         self._entities = config.topics
         self._frozen = config.schema_evolution.tables == "freeze"
-        self._keys: dict[str, tuple[str, ...]] = {}
-        self._codecs: dict[str, DebeziumJsonCodec] = {}
-        for name, entity in config.entities.items():
-            if entity.topic is None:
-                continue
-            self._keys[name] = tuple(entity.key)
-            self._codecs[name] = DebeziumJsonCodec(
-                name, self._keys[name], config.flink.shards, entity.columns()
-            )
-        self._found: dict[tuple[str, str, int, int], list[ChangeRecord]] = {}
+        self._codecs: dict[str, Codec] = {
+            name: codec_for(config, name)
+            for name, entity in config.entities.items()
+            if entity.topic is not None
+        }
+        self._found: list[_Found] = []
+        self._open: dict[tuple[str, str, int, int], _Found] = {}
         self._letters: list[DeadLetter] = []
         self._replay_topic = config.replay_topic
         self._replay_reader = ReplayReader(config, self._codecs)
@@ -65,24 +74,33 @@ class ChangeCollector:
                 place = (topic, partition, message.offset())
                 self._refuse(None, place, message.key(), message.value(), unknown)
             return
-        decode = self._codecs[entity].decode
+        codec = self._codecs[entity]
+        decode, reads_headers = codec.decode, codec.reads_headers
+        origin = (entity, topic, partition)
         shards: dict[int, list[ChangeRecord]] = {}
+        schema: RowSchema = ()
         for message in messages:
             value = message.value()
             if value is None:
                 continue
             try:
-                shard, record = decode(message.key(), value, message.offset())
+                headers = message.headers() if reads_headers else None
+                shard, record = decode(message.key(), value, message.offset(), headers)
             except RecordError as error:
                 self._refuse(entity, (topic, partition, message.offset()), message.key(), value, error)
+                continue
+            if shard == EVERY_SHARD or codec.schema is not schema:
+                self._close(origin, schema, shards)
+                shards, schema = {}, codec.schema
+            if shard == EVERY_SHARD:
+                self._found += [_Found(*origin, each, schema, [record]) for each in range(self._flink.shards)]
+                continue
+            records = shards.get(shard)
+            if records is None:
+                shards[shard] = [record]
             else:
-                records = shards.get(shard)
-                if records is None:
-                    shards[shard] = [record]
-                else:
-                    records.append(record)
-        for shard, records in shards.items():
-            self._found[entity, topic, partition, shard] = records
+                records.append(record)
+        self._close(origin, schema, shards)
 
     def add_line(self, path: str, number: int, line: bytes) -> None:
         """Decode one line of a file; its entity is told by the topic that Debezium would have used."""
@@ -90,16 +108,23 @@ class ChangeCollector:
             return
         entity = None
         try:
-            topic = topic_of(line)
+            topic = topic_of(self._config, line)
             entity = self._entities.get(topic)
             if entity is None:
                 self._refuse(None, (path, 0, number), None, line, self._unknown(topic))
                 return
-            shard, record = self._codecs[entity].decode(None, line, number)
+            codec = self._codecs[entity]
+            shard, record = codec.decode(None, line, number)
         except RecordError as error:
             self._refuse(entity, (path, 0, number), None, line, error)
-        else:
-            self._found.setdefault((entity, path, 0, shard), []).append(record)
+            return
+        shards = range(self._flink.shards) if shard == EVERY_SHARD else (shard,)
+        for each in shards:
+            found = self._open.get((entity, path, 0, each))
+            if found is None or found.schema is not codec.schema:
+                found = self._open[entity, path, 0, each] = _Found(entity, path, 0, each, codec.schema, [])
+                self._found.append(found)
+            found.records.append(record)
 
     def refuse_file(self, path: str, line: int, error: RecordError) -> None:
         """Keep a dead letter for a file whose rest cannot be read."""
@@ -107,18 +132,31 @@ class ChangeCollector:
 
     def flush(self) -> Iterator[tuple[bytes, bytes] | TaggedOutput]:
         """Yield (shard key, ChangeBatch frame) for each shard, then the dead letters, and forget them."""
-        found, self._found = self._found, {}
+        found, self._found, self._open = self._found, [], {}
         letters, self._letters = self._letters, []
         replays, self._replays = self._replays, []
-        for (entity, topic, partition, shard), records in found.items():
+        for each in found:
+            key = tuple(self._config.entities[each.entity].key)
             batch = ChangeBatch(
-                self._client, entity, shard, topic, partition, self._keys[entity], tuple(records)
+                self._client,
+                each.entity,
+                each.shard,
+                each.topic,
+                each.partition,
+                key,
+                tuple(each.records),
+                schema=each.schema,
             )
-            yield shard_key(shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
+            yield shard_key(each.shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
         for batch in replays:
             yield shard_key(batch.shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
         if letters:
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
+
+    def _close(
+        self, origin: tuple[str, str, int], schema: RowSchema, shards: dict[int, list[ChangeRecord]]
+    ) -> None:
+        self._found += [_Found(*origin, shard, schema, records) for shard, records in shards.items()]
 
     def _add_replays(self, topic: str, partition: int, messages: list[Any]) -> None:
         for message in messages:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig
-from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
+from tillstream.io.codecs.base import Codec
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation, Position, Replay
 
@@ -89,7 +89,7 @@ class ReplayReader:
         codecs: of each entity that has a topic.
     """
 
-    def __init__(self, config: ClientConfig, codecs: Mapping[str, DebeziumJsonCodec]) -> None:
+    def __init__(self, config: ClientConfig, codecs: Mapping[str, Codec]) -> None:
         self._config = config
         self._codecs = codecs
 

@@ -30,9 +30,12 @@ __all__ = [
     "Position",
     "Replay",
     "Row",
+    "RowSchema",
 ]
 
 Row: TypeAlias = Mapping[str, Any]
+# Names of columns and their types, as a config spells them.
+RowSchema: TypeAlias = tuple[tuple[str, str], ...]
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 _decode_json = msgspec.json.Decoder().decode
@@ -54,6 +57,7 @@ class MutationKind(str, Enum):
 
     UPSERT = "u"
     DELETE = "d"
+    TRUNCATE = "t"
 
 
 class Mutation(Framed, frozen=True, array_like=True):
@@ -164,6 +168,8 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         source_time_us: commit time in the source, microseconds since 1970 UTC.
         before: row before the change, as JSON bytes, or None.
         after: row after the change, as JSON bytes, or None.
+        transaction: of the source, and the number of the change in it, from 1 on; None where the source does
+            not tell, and for snapshot reads.
     """
 
     offset: int
@@ -173,6 +179,7 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     source_time_us: int
     before: bytes | None
     after: bytes | None
+    transaction: tuple[str, int] | None = None
 
 
 class ChangeBatch(Framed, frozen=True, array_like=True):
@@ -187,6 +194,7 @@ class ChangeBatch(Framed, frozen=True, array_like=True):
         key_columns: names of the key's columns, in the order of each record's key.
         records: the changes, in the order of their offsets.
         replay: why the one change of the batch comes again; None for a first reading.
+        schema: columns and types of all its rows, where their messages declare them.
     """
 
     client: str
@@ -197,6 +205,7 @@ class ChangeBatch(Framed, frozen=True, array_like=True):
     key_columns: tuple[str, ...]
     records: tuple[ChangeRecord, ...]
     replay: Replay | None = None
+    schema: RowSchema = ()
 
     def event(self, record: ChangeRecord, target: str = "") -> ChangeEvent:
         """Return one of the changes with its rows decoded; raises ValueError where a row is not JSON."""
@@ -232,7 +241,7 @@ class MutationRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Hold one mutation inside a batch.
 
     Attributes:
-        kind: upsert or delete.
+        kind: upsert, delete, or truncate, which is of all rows whose position is lower, and has no key.
         key: values of the key's columns, in the batch's order.
         values: values of all columns, in the batch's order; None for a delete.
         position: place of the change in the source's own order.
@@ -277,6 +286,8 @@ class MutationBatch(Framed, frozen=True, array_like=True):
             of other rows had them made, or made again; how far a topic was delivered is not to be told by it.
         evolved: names and types, as a config spells them, of those columns that the entity's contract
             lacks, or that are wider in these records than in it.
+        unknown: columns whose values the source did not send, because the change did not touch them: the
+            sink keeps those that it has. The records hold null there.
     """
 
     client: str
@@ -294,4 +305,5 @@ class MutationBatch(Framed, frozen=True, array_like=True):
     only_sinks: tuple[str, ...] = ()
     settled: tuple[DeadLetter, ...] = ()
     derived: bool = False
-    evolved: tuple[tuple[str, str], ...] = ()
+    evolved: RowSchema = ()
+    unknown: tuple[str, ...] = ()

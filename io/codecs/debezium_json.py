@@ -16,12 +16,12 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from tillstream.configs import Column
-from tillstream.pipelines.decimals import KeySpelling
+from tillstream.io.codecs.base import Codec, Headers
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
 
-__all__ = ["DebeziumJsonCodec", "topic_of"]
+__all__ = ["DebeziumJsonCodec"]
 
 _NULL = b"null"
 _INT_MAX = (1 << 63) - 1
@@ -75,23 +75,17 @@ _STREAM = (None, False, "false")
 _ROW_OPERATIONS = frozenset("rcud")
 
 
-class DebeziumJsonCodec:
+class DebeziumJsonCodec(Codec):
     """Turn one entity's messages into change records, and tell their shard.
 
-    Args:
-        entity: the entity's name; part of the shard's hash, so that entities spread apart.
-        key_columns: names of the key's columns, in the config's order.
-        shards: how many shards the client has.
-        columns: of the entity's contract, which tell how decimals of the key are spelt.
+    The key is taken from the message's key; where that lacks a column, from the row. Arguments and attributes
+    are those of `Codec`.
     """
 
     def __init__(
         self, entity: str, key_columns: tuple[str, ...], shards: int, columns: Sequence[Column] = ()
     ) -> None:
-        self._key_columns = key_columns
-        self._shards = shards
-        self._seed = zlib.crc32(entity.encode())
-        self._spelling = KeySpelling(columns, key_columns)
+        super().__init__(entity, key_columns, shards, columns)
         # A Struct's fields must be identifiers; columns have any name.
         fields = [(f"f{place}", _KeyValue) for place in range(len(key_columns))]
         names = {field: column for (field, _), column in zip(fields, key_columns, strict=True)}
@@ -99,15 +93,14 @@ class DebeziumJsonCodec:
             msgspec.defstruct("Key", fields, rename=names, gc=False)
         ).decode
 
-    def decode(self, key: bytes | None, value: bytes, offset: int) -> tuple[int, ChangeRecord]:
-        """Return the shard and the record of one message.
-
-        The key is taken from the message's key; where that lacks a column, from the row.
-
-        Args:
-            key: the message's key as it was read, or None.
-            value: the message's value as it was read; tombstones have none and do not come here.
-            offset: place in the topic-partition.
+    def decode(
+        self,
+        key: bytes | None,
+        value: bytes,
+        offset: int,
+        headers: Headers = None,  # noqa: ARG002
+    ) -> tuple[int, ChangeRecord]:
+        """Return the shard and the record of one message, as `Codec.decode` does.
 
         Raises:
             RecordError: `malformed`, `unknown_operation`, `unsupported_operation`, `missing_row`,
@@ -139,9 +132,13 @@ class DebeziumJsonCodec:
             None if after == _NULL else after,
         )
 
-    def shard_of(self, key: tuple[Any, ...]) -> int:
-        """Return the shard of a change with this key, spelt as `decode` spells it."""
-        return zlib.crc32(_encode(key), self._seed) % self._shards
+    @classmethod
+    def topic_of(cls, value: bytes) -> str:
+        """Return `<name>.<schema>.<table>` out of a message's source block, as `Codec.topic_of` does."""
+        source = _open(value, _decode_table).source
+        if source is None or source.table is None:
+            raise RecordError("malformed", "found no 'source.table', expected Debezium's envelope")
+        return ".".join([source.name, source.schema or source.db or "", source.table])
 
     def _key_values(self, key: bytes | None, row: bytes) -> tuple[Any, ...]:
         try:
@@ -156,18 +153,7 @@ class DebeziumJsonCodec:
         if None in values:
             found = _object(row)
             values = [found.get(column) for column in columns]
-        for column, value in zip(columns, values, strict=True):
-            if value is None:
-                raise RecordError(
-                    "missing_key",
-                    f"found no {column} in the message's key nor in its row, "
-                    f"expected the entity's key ({', '.join(columns)})",
-                )
-            if not isinstance(value, str) and not (isinstance(value, float | int) and abs(value) <= _INT_MAX):
-                raise RecordError(
-                    "malformed", f"found {value!r:.100} as key column {column}, expected a scalar"
-                )
-        return tuple(values)
+        return self.scalar_key(values)
 
 
 def _open(value: bytes, decode: Callable[[bytes | msgspec.Raw], _Opened]) -> _Opened:
@@ -207,15 +193,3 @@ def _position(source: _Source, value: bytes) -> Position:
             if 0 < commit_lsn <= lsn <= _INT_MAX:
                 return (0, lsn, 1, lsn)
     return postgres_position(sequence, source.lsn, snapshot)
-
-
-def topic_of(value: bytes) -> str:
-    """Return the topic that Debezium would write this message to: `<name>.<schema>.<table>`.
-
-    Raises:
-        RecordError: `malformed`, as `DebeziumJsonCodec.decode` does.
-    """
-    source = _open(value, _decode_table).source
-    if source is None or source.table is None:
-        raise RecordError("malformed", "found no 'source.table', expected Debezium's envelope")
-    return ".".join([source.name, source.schema or source.db or "", source.table])

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig
-from tillstream.io.codecs.debezium_json import topic_of
+from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
 from tillstream.io.sources.files import read_lines
 from tillstream.pipelines.errors import RecordError, UnavailableError, UserError
 from tillstream.transforms.testing.envelopes import fixture_lines
@@ -179,7 +179,7 @@ def _lines(config: ClientConfig, topic: str) -> Iterator[tuple[int, int, bytes |
     for path in config.source.files.expand():
         for line in read_lines(path):
             try:
-                matches = bool(line) and topic_of(line) == topic
+                matches = bool(line) and DebeziumJsonCodec.topic_of(line) == topic
             except RecordError:
                 continue
             if matches:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillstream.configs import Column
-from tillstream.io.codecs.debezium_json import DebeziumJsonCodec, topic_of
+from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import position_of
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation
@@ -159,9 +159,9 @@ def test_other_connectors_have_positions_too(wrapped: bool) -> None:  # noqa: FB
 
 def test_the_topic_is_told_by_the_source() -> None:
     """Events in files find their entity by the topic that Debezium would have used."""
-    assert topic_of(encoded()) == "acme.public.orders"
+    assert DebeziumJsonCodec.topic_of(encoded()) == "acme.public.orders"
     with pytest.raises(RecordError):
-        topic_of(b'{"op":"c"}')
+        DebeziumJsonCodec.topic_of(b'{"op":"c"}')
 
 
 _RATE = Column("order_id", "decimal", nullable=False, precision=10, scale=2)

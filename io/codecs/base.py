@@ -1,0 +1,135 @@
+"""Say what every codec does, and find a codec by its format.
+
+A codec turns one message into one change record and tells its shard. Rows inside stay bytes in one spelling,
+whatever the format: JSON as a connector writes it with `decimal.handling.mode` string, `time.precision.mode`
+isostring, `binary.handling.mode` base64. What stands behind reads that spelling only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from tillstream.configs import ClientConfig, Column
+from tillstream.pipelines.decimals import KeySpelling
+from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import ChangeRecord, RowSchema
+
+__all__ = ["EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of"]
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
+
+# In place of a shard: the change concerns all of them, as a truncate does.
+EVERY_SHARD = -1
+_INT_MAX = (1 << 63) - 1
+_encode = msgspec.json.Encoder().encode
+
+
+class Codec(ABC):
+    """Turn one entity's messages into change records, and tell their shard.
+
+    Args:
+        entity: the entity's name; part of the shard's hash, so that entities spread apart.
+        key_columns: names of the key's columns, in the config's order.
+        shards: how many shards the client has.
+        columns: of the entity's contract, which tell how decimals of the key are spelt.
+
+    Attributes:
+        schema: columns and types of the row that was decoded last, where its message declares them; the same
+            object for as long as they stay the same.
+        reads_headers: whether `decode` wants the message's headers.
+    """
+
+    reads_headers: ClassVar[bool] = False
+
+    def __init__(
+        self, entity: str, key_columns: tuple[str, ...], shards: int, columns: Sequence[Column] = ()
+    ) -> None:
+        self.schema: RowSchema = ()
+        self._key_columns = key_columns
+        self._shards = shards
+        self._seed = zlib.crc32(entity.encode())
+        self._spelling = KeySpelling(columns, key_columns)
+
+    @abstractmethod
+    def decode(
+        self, key: bytes | None, value: bytes, offset: int, headers: Headers = None
+    ) -> tuple[int, ChangeRecord]:
+        """Return the shard and the record of one message.
+
+        Args:
+            key: the message's key as it was read, or None.
+            value: the message's value as it was read; tombstones have none and do not come here.
+            offset: place in the topic-partition.
+            headers: of the message, where the codec wants them.
+
+        Returns:
+            The shard, or EVERY_SHARD, and the record.
+
+        Raises:
+            RecordError: with a reason and a sentence; nothing else, whatever the bytes.
+        """
+
+    @classmethod
+    @abstractmethod
+    def topic_of(cls, value: bytes) -> str:
+        """Return the topic that Debezium would write a message to, for those that come from files.
+
+        Raises:
+            RecordError: `malformed`, where it cannot be told.
+        """
+
+    def shard_of(self, key: tuple[Any, ...]) -> int:
+        """Return the shard of a change with this key, spelt as `decode` spells it."""
+        return zlib.crc32(_encode(key), self._seed) % self._shards
+
+    def scalar_key(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """Return a key's values once they are known to be there, and scalars.
+
+        Raises:
+            RecordError: `missing_key`, `malformed`.
+        """
+        columns = self._key_columns
+        for column, value in zip(columns, values, strict=True):
+            if value is None:
+                raise RecordError(
+                    "missing_key",
+                    f"found no {column} in the message's key nor in its row, "
+                    f"expected the entity's key ({', '.join(columns)})",
+                )
+            if not isinstance(value, str) and not (isinstance(value, float | int) and abs(value) <= _INT_MAX):
+                raise RecordError(
+                    "malformed", f"found {value!r:.100} as key column {column}, expected a scalar"
+                )
+        return tuple(values)
+
+
+# Imported where a client uses them: each may need a package of its own.
+_CODECS: dict[str, str] = {
+    "debezium_json": "tillstream.io.codecs.debezium_json:DebeziumJsonCodec",
+}
+
+
+def codec_class(kind: str) -> type[Codec]:
+    """Return the class of a format's codec."""
+    module, name = _CODECS[kind].split(":")
+    found: type[Codec] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def codec_for(config: ClientConfig, entity: str) -> Codec:
+    """Return the codec of one of a client's entities that has a topic."""
+    described = config.entities[entity]
+    return codec_class(config.source.events.format)(
+        entity, tuple(described.key), config.flink.shards, described.columns()
+    )
+
+
+def topic_of(config: ClientConfig, value: bytes) -> str:
+    """Return the topic that Debezium would write a message to; raises as `Codec.topic_of` does."""
+    return codec_class(config.source.events.format).topic_of(value)
