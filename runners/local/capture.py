@@ -50,12 +50,16 @@ class Capture:
         topic_prefix: a table's topic is `<topic_prefix>.<schema>.<table>`.
         tables: each as `schema.table`.
         partitions: of each topic; fixed when a topic is first written to.
+        schemas: whether each message carries its schema, which makes it some ten times as large.
+        transactions: whether events name their transaction, and a topic tells of its begin and end.
     """
 
     client: str
     topic_prefix: str
     tables: tuple[str, ...]
     partitions: int = 1
+    schemas: bool = False
+    transactions: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names that would need quoting in Postgres or in a regular expression."""
@@ -93,6 +97,8 @@ def register_debezium(
     tables: Sequence[str] = (),
     *,
     partitions: int = 1,
+    schemas: bool = False,
+    transactions: bool = False,
     deadline_s: float = 60.0,
 ) -> Capture:
     """Capture tables, from a snapshot on; done again, it changes only what is different.
@@ -105,13 +111,17 @@ def register_debezium(
         topic_prefix: what the topics' names start with.
         tables: each as `schema.table`.
         partitions: of topics that do not exist.
+        schemas: as of `Capture`.
+        transactions: as of `Capture`.
         deadline_s: how long the connector may take to run, in seconds.
 
     Raises:
         StackError: if Connect or the source refuses, or the connector does not run in time.
         UserError: for a name that has not the right form.
     """
-    capture = Capture(client, topic_prefix, tuple(tables), partitions)
+    capture = Capture(
+        client, topic_prefix, tuple(tables), partitions, schemas=schemas, transactions=transactions
+    )
     password = ensure_password(stack.layout.secrets / _PASSWORD_FILE)
     _admit(stack.addresses.source, capture, password)
     _create_topics(stack.addresses.kafka, capture)
@@ -152,9 +162,10 @@ def connector_config(capture: Capture, source: Database, password: str) -> dict[
         "decimal.handling.mode": "string",
         "time.precision.mode": "isostring",
         "key.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "key.converter.schemas.enable": "false",
+        "key.converter.schemas.enable": str(capture.schemas).lower(),
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "value.converter.schemas.enable": "false",
+        "value.converter.schemas.enable": str(capture.schemas).lower(),
+        "provide.transaction.metadata": str(capture.transactions).lower(),
         "topic.creation.default.replication.factor": "1",
         "topic.creation.default.partitions": str(capture.partitions),
         # A tenth of the default: how long a change may wait in the connector.
