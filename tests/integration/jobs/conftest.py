@@ -22,6 +22,7 @@ from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
 _WAIT_S = 90.0
+_LOG_LINES = 40
 
 
 def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = _WAIT_S) -> Any:
@@ -158,6 +159,16 @@ class Client:
         found = self.query("select count(*) from sales")
         return int(found[0][0]) if found else 0
 
+    def describe(self) -> str:
+        """Return what is known of this client's jobs, for whoever reads of a failure."""
+        known = []
+        for job in self.rest.jobs():
+            if job["name"] == self.name:
+                known.append(f"{job['state']} {self.rest.root_cause(job['jid'])}")
+                known.append(json.dumps(self.rest.checkpoints(job["jid"]).get("counts")))
+        log = self.stack.layout.log("taskmanager").read_text(encoding="utf-8", errors="replace")
+        return "\n".join([*known, *log.splitlines()[-_LOG_LINES:]])
+
     def cancel(self) -> None:
         """End every job of this client."""
         for job_id in self.rest.running(self.name):
@@ -172,6 +183,8 @@ def client(stack: LocalStack, request: pytest.FixtureRequest) -> Iterator[Client
     try:
         yield found
     finally:
+        # Shown where the test has failed.
+        print(found.describe())  # noqa: T201
         found.cancel()
 
 
