@@ -24,6 +24,7 @@ from tillstream.transforms.trust.masks import (
     salt_of,
     strictest,
 )
+from tillstream.transforms.trust.nested import replaced_inside
 from tillstream.transforms.trust.scrubbing import (
     has_one_spelling,
     leaves_of,
@@ -36,7 +37,6 @@ from tillstream.transforms.trust.scrubbing import (
 __all__ = ["LetterMasker", "mask_letters"]
 
 WITHHELD = "(withheld)"
-_DEPTH_MAX = 100
 # Code sees them as JSON spells them.
 _PLAIN_KINDS = frozenset({"string", "int16", "int32", "int64", "bool"})
 # Reasons whose details show what a client's code made.
@@ -238,7 +238,7 @@ class _Walk:
             elif name in ("schema", "transaction") and isinstance(value, dict):
                 masked[name] = value
             elif name in _ENVELOPE or name in _BESIDE:
-                masked[name] = self._column(name, value, 0)
+                masked[name] = self._column(name, value)
             else:
                 masked[name] = self._known_column(name, value)
         return masked
@@ -257,34 +257,24 @@ class _Walk:
 
     def _known_column(self, name: str, value: Any) -> Any:
         if self._known is None or name in self._known:
-            return self._column(name, value, 0)
+            return self._column(name, value)
         # Rules may speak of it.
         self._found.values.update(leaves_of(value))
         return WITHHELD
 
-    def _column(self, name: str, value: Any, depth: int) -> Any:
+    def _column(self, name: str, value: Any) -> Any:
+        made = self._masked(name, value)
+        return replaced_inside(value, self._masked) if made is value else made
+
+    def _masked(self, name: str, value: Any) -> Any:
+        """Return the mask of a masked column's value, the value itself of any other."""
         masker = self._maskers.get(name)
         if masker is None:
-            return self._inside(value, depth)
+            return value
         self._found.values.update(leaves_of(value))
         if value is not None and (name in self._typed or not has_one_spelling(value)):
             self._found.is_certain = False
         return masker.apply(value)
-
-    def _inside(self, value: Any, depth: int) -> Any:
-        """Mask what bears a masked column's name inside of other values, JSON in texts included."""
-        if depth > _DEPTH_MAX:
-            return WITHHELD
-        if isinstance(value, dict):
-            return {name: self._column(name, found, depth + 1) for name, found in value.items()}
-        if isinstance(value, list):
-            return [self._inside(found, depth + 1) for found in value]
-        if isinstance(value, str) and value.lstrip()[:1] in ("{", "[", '"'):
-            try:
-                return _encode(self._inside(_decode(value), depth + 1)).decode()
-            except (msgspec.MsgspecError, RecursionError):
-                return value
-        return value
 
 
 def _merge(into: dict[str, Named], named: Mapping[str, Named]) -> None:

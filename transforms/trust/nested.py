@@ -34,11 +34,10 @@ def replaced_inside(value: Any, replace: Callable[[str, Any], Any], depth: int =
         return [replaced_inside(found, replace, depth + 1) for found in value]
     if isinstance(value, str) and value.lstrip()[:1] in _JSON_BEGINS:
         try:
-            read = _decode(value)
-            made = replaced_inside(read, replace, depth + 1)
+            # Spelt anew also where nothing was replaced: of a name that comes twice, only the last was seen.
+            return _encode(replaced_inside(_decode(value), replace, depth + 1)).decode()
         except (msgspec.MsgspecError, RecursionError):
             return value
-        return value if made == read else _encode(made).decode()
     return value
 
 

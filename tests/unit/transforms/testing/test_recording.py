@@ -178,16 +178,17 @@ def test_personal_data_inside_of_other_columns_is_hidden(config: Path) -> None:
     text = config.read_text().replace("city: string", "city: string\n      extra: json\n      notes: json")
     config.write_text(text)
     secret = {"kept": 1.50, "deep": [{"email": "ada@shop.test", "born": None}]}
-    rows = [row(1, extra=json.dumps(secret), notes=secret), row(2, extra='{"kept" : 1}')]
+    rows = [row(1, extra=json.dumps(secret), notes=secret), row(2, extra='{"kept" : 1, "email": "ada@shop.test", "email": null}')]
     lines = [envelope(CUSTOMERS.created(each), "shop.public.customers") for each in rows]
     config.with_name("events.jsonl").write_bytes(b"\n".join(lines))
     first, second = [event.after or {} for event in load_fixture(recorded(config))]
-    assert "ada" not in json.dumps(first)
+    # A name that comes twice hides nothing.
+    assert "ada" not in json.dumps([first, second])
     for found in (json.loads(first["extra"]), first["notes"]):
         assert found["kept"] == 1.5
         assert found["deep"][0]["born"] is None
         assert found["deep"][0]["email"].endswith("@example.com")
-    assert second["extra"] == '{"kept" : 1}'
+    assert json.loads(second["extra"]) == {"kept": 1, "email": None}
 
 
 @pytest.mark.parametrize("damaged", ['["ada@example.com"]', "[1]", '"ada@example.com"', "7"])
