@@ -1,6 +1,6 @@
 # Thin: each target calls the real thing. The first one sets everything up, the next ones find it there.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test forget unit integration lint bench clean
+.PHONY: help setup demo test unit integration lint bench clean
 
 PYTHON ?= $(shell for candidate in python3.12 python3.11 python3.10 python3; do \
 	$$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
@@ -19,19 +19,16 @@ demo: setup ## Watch changes go from one database to another, and see that none 
 	@$(BIN)/tillstream demo --keep
 
 # Counting what tests reach costs half as much again, and `make unit` is for between two edits.
-test: COVERED = --cov --cov-append --cov-report= --cov-fail-under=0
-test: lint forget unit integration ## Check everything, as CI does
+test: COVERED = --cov --cov-report= --cov-fail-under=0
+test: lint unit integration ## Check everything, as CI does
 	$(BIN)/coverage report
 	$(BIN)/coverage xml -q -o .coverage.xml
 
 unit: $(READY) ## Run the tests that need no services
 	$(PYTEST) tests/unit $(COVERED)
 
-forget:
-	rm -f .coverage
-
 integration: setup ## Run the tests on the real local stack
-	$(PYTEST) tests/integration $(COVERED)
+	$(PYTEST) tests/integration $(COVERED) $(if $(COVERED),--cov-append)
 
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .
