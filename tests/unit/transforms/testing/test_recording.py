@@ -178,7 +178,10 @@ def test_personal_data_inside_of_other_columns_is_hidden(config: Path) -> None:
     text = config.read_text().replace("city: string", "city: string\n      extra: json\n      notes: json")
     config.write_text(text)
     secret = {"kept": 1.50, "deep": [{"email": "ada@shop.test", "born": None}]}
-    rows = [row(1, extra=json.dumps(secret), notes=secret), row(2, extra='{"kept" : 1, "email": "ada@shop.test", "email": null}')]
+    rows = [
+        row(1, extra=json.dumps(secret), notes=secret),
+        row(2, extra='{"kept" : 1, "email": "ada@shop.test", "email": null}'),
+    ]
     lines = [envelope(CUSTOMERS.created(each), "shop.public.customers") for each in rows]
     config.with_name("events.jsonl").write_bytes(b"\n".join(lines))
     first, second = [event.after or {} for event in load_fixture(recorded(config))]
