@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tillstream.configs.crosschecks import Known
 from tillstream.configs.loader import load
 from tillstream.configs.models import ClientConfig
 from tillstream.pipelines.errors import ConfigError, TransformError
@@ -27,23 +28,16 @@ def check(path: Path) -> ClientConfig:
     Raises:
         ConfigError: all that is wrong with the file.
     """
-    broken: list[str] = []
 
-    def known(modules: list[str], folder: str | None) -> list[str]:
+    def known(modules: list[str], folder: str | None) -> Known:
         place = None if folder is None else str(path.parent.absolute() / folder)
         registry = _transforms().find_transforms(modules, place)
-        broken.extend(registry.broken)
-        names: list[str] = registry.names()
-        return names
+        return Known(registry.names(), registry.broken)
 
     try:
         config = load(path, known_transforms=known)
     except TransformError as error:
         raise ConfigError(f"{path}: {error}") from error
-    except ConfigError as error:
-        if "entities." in str(error) and ".transform:" in str(error):
-            raise ConfigError("\n".join([str(error), *(f"{path}: {each}" for each in broken)])) from error
-        raise
     if not any(entity.transform for entity in config.entities.values()):
         return config
     _transforms()

@@ -7,18 +7,18 @@ run beside the checks of single fields, and a person sees all that is wrong at o
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tillstream.configs import forms
 from tillstream.configs.problems import Problem, near, shown
 from tillstream.configs.trust_checks import check_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tillstream.configs.problems import Path
 
-__all__ = ["AT_LEAST_ONCE", "LETTER_STORES", "RESERVED_PREFIX", "check_transforms", "cross_check"]
+__all__ = ["AT_LEAST_ONCE", "LETTER_STORES", "RESERVED_PREFIX", "Known", "check_transforms", "cross_check"]
 
 # Dead letters and ledgers are written under such names.
 RESERVED_PREFIX = "tillstream_"
@@ -48,13 +48,20 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     yield from _check_flink(_mapping(config.get("flink")), defaults)
 
 
-def check_transforms(data: Any, known: Callable[[list[str], str | None], Iterable[str]]) -> Iterator[Problem]:
+class Known(NamedTuple):
+    """Hold the names of transforms that exist, and what is wrong with packages that may define more."""
+
+    names: Sequence[str]
+    broken: Sequence[str] = ()
+
+
+def check_transforms(data: Any, known: Callable[[list[str], str | None], Known]) -> Iterator[Problem]:
     """Yield what asks for a transform that does not exist.
 
     Args:
         data: the config as plain mappings, lists and scalars; references are interpolated.
-        known: returns the names of all transforms, given the config's modules and their folder; called where
-            an entity has a transform of proper form.
+        known: returns what is known of all transforms, given the config's modules and their folder; called
+            where an entity has a transform of proper form.
     """
     wanted = {}
     for entity, value in _mapping(_mapping(data).get("entities")).items():
@@ -64,12 +71,13 @@ def check_transforms(data: Any, known: Callable[[list[str], str | None], Iterabl
     about = _mapping(_mapping(data).get("transforms"))
     modules = [module for _, module in _strings(about.get("modules"))]
     folder = about.get("path")
-    names = list(known(modules, folder if isinstance(folder, str) else None)) if wanted else []
+    names, broken = known(modules, folder if isinstance(folder, str) else None) if wanted else Known(())
     for entity, transform in wanted.items():
         if transform not in names:
             yield Problem(
                 ("entities", entity, "transform"),
-                f"found {shown(transform)}, expected one of {', '.join(names)}{near(transform, names)}",
+                f"found {shown(transform)}, expected one of {', '.join(names)}{near(transform, names)}"
+                + "".join(f"; {each}" for each in broken),
             )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tillstream.configs.contract import KINDS
-from tillstream.configs.crosschecks import check_transforms, cross_check
+from tillstream.configs.crosschecks import Known, check_transforms, cross_check
 from tillstream.configs.document import Document
 from tillstream.configs.forms import WORDS
 from tillstream.configs.models import FLINK_DEFAULTS, ClientConfig
@@ -20,7 +20,7 @@ from tillstream.configs.schema import nodes_at
 from tillstream.pipelines.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic_core import ErrorDetails
 
@@ -66,16 +66,16 @@ def default_environment() -> Mapping[str, str]:
 def load(
     path: Path | str,
     environment: Mapping[str, str] | None = None,
-    known_transforms: Callable[[list[str], str | None], Iterable[str]] | None = None,
+    known_transforms: Callable[[list[str], str | None], Known] | None = None,
 ) -> ClientConfig:
     """Read, interpolate and check a client's config.
 
     Args:
         path: the YAML file; relative paths in it start from its folder.
         environment: what `${NAME}` refers to; by default `default_environment()`.
-        known_transforms: returns the names of transforms, given the config's modules and the folder that they
-            lie in, and is called where an entity has a transform, because to know them takes seconds; by
-            default any name will do.
+        known_transforms: returns what is known of transforms, given the config's modules and the folder that
+            they lie in, and is called where an entity has a transform, because to know them takes seconds;
+            by default any name will do.
 
     Raises:
         ConfigError: all that is wrong, one problem a line: `file:line: field: found X, expected Y`.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tillstream.configs import ClientConfig, PostgresSink, load
-from tillstream.configs.crosschecks import cross_check
+from tillstream.configs.crosschecks import Known, cross_check
 from tillstream.configs.loader import default_environment
 from tillstream.pipelines.errors import ConfigError
 from tillstream.runners.local.layout import Layout
@@ -275,12 +275,17 @@ def test_unknown_transforms(load_text: Load, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_text(text.replace("PORT:-5432", "PORT"))
     with pytest.raises(ConfigError) as both:
-        load(tmp_path / "c.yaml", {}, lambda *_: ["acme.total@1.0.0", "acme.page@2.0.0"])
+        load(
+            tmp_path / "c.yaml",
+            {},
+            lambda *_: Known(["acme.total@1.0.0", "acme.page@2.0.0"], ["package x: gone"]),
+        )
     (unset,) = str(caught.value).splitlines()
     assert str(both.value).splitlines() == [
         (
             f"{tmp_path}/c.yaml:12: entities.orders.transform: found 'acme.total@1.0.1', "
-            "expected one of acme.total@1.0.0, acme.page@2.0.0 (did you mean 'acme.total@1.0.0'?)"
+            "expected one of acme.total@1.0.0, acme.page@2.0.0 (did you mean 'acme.total@1.0.0'?); "
+            "package x: gone"
         ),
         unset,
     ]
