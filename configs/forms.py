@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["CLIENT", "COLUMN", "MODULE", "NAME", "SERVERS", "TOPIC", "TRANSFORM", "WORDS"]
+__all__ = [
+    "CLIENT",
+    "COLUMN",
+    "MODULE",
+    "NAME",
+    "SERVERS",
+    "SETTING",
+    "TABLE",
+    "TOPIC",
+    "TRANSFORM",
+    "WORDS",
+]
 
 CLIENT = r"^[a-z][a-z0-9_]{0,30}$"
 # Postgres cuts identifiers after 63 bytes.
@@ -13,6 +24,9 @@ TOPIC = r"^[A-Za-z0-9._-]{1,249}$"
 TRANSFORM = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*@(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*)){2}$"
 MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$"
 SERVERS = r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$"
+# Names of tables go into regular expressions and names of topics.
+TABLE = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
+SETTING = r"^[a-z][A-Za-z0-9._-]*$"
 
 WORDS = {
     CLIENT: "a name of a-z, 0-9 and _, at most 31, the first a letter",
@@ -25,4 +39,6 @@ WORDS = {
     MODULE: "a Python module's dotted name",
     TRANSFORM: "client.name@1.2.3 in lower case, its numbers without leading zeros",
     SERVERS: "host:port, several with commas",
+    SETTING: "the name of a property, such as value.converter",
+    TABLE: "schema.table, both of a-z, 0-9 and _",
 }

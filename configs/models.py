@@ -16,6 +16,7 @@ from tillstream.configs.base import (
     Number,
     RelativePath,
 )
+from tillstream.configs.capture import Capture
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.limits import Limits
@@ -252,6 +253,9 @@ class ClientConfig(ConfigModel):
         default=Limits(), description="What transforms may use, and how much may go wrong."
     )
     flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
+    capture: Capture | None = Field(
+        default=None, description="How the tables are captured, for `tillstream capture` and `resync`."
+    )
 
     @model_validator(mode="before")
     @classmethod
