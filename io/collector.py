@@ -118,13 +118,16 @@ class ChangeCollector:
         except RecordError as error:
             self._refuse(entity, (path, 0, number), None, line, error)
             return
-        shards = range(self._flink.shards) if shard == EVERY_SHARD else (shard,)
-        for each in shards:
-            found = self._open.get((entity, path, 0, each))
-            if found is None or found.schema is not codec.schema:
-                found = self._open[entity, path, 0, each] = _Found(entity, path, 0, each, codec.schema, [])
-                self._found.append(found)
-            found.records.append(record)
+        if shard == EVERY_SHARD:
+            for each in range(self._flink.shards):
+                self._found.append(_Found(entity, path, 0, each, codec.schema, [record]))
+                self._open.pop((entity, path, 0, each), None)
+            return
+        found = self._open.get((entity, path, 0, shard))
+        if found is None or found.schema is not codec.schema:
+            found = self._open[entity, path, 0, shard] = _Found(entity, path, 0, shard, codec.schema, [])
+            self._found.append(found)
+        found.records.append(record)
 
     def refuse_file(self, path: str, line: int, error: RecordError) -> None:
         """Keep a dead letter for a file whose rest cannot be read."""

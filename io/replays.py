@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig
-from tillstream.io.codecs.base import Codec
+from tillstream.io.codecs.base import EVERY_SHARD, Codec
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation, Position, Replay
 
@@ -135,6 +135,13 @@ class ReplayReader:
             shard, record = self._codecs[entity].decode(message.key, message.value, message.offset)
         else:
             shard, record = self._saved(entity, message)
+        if shard == EVERY_SHARD:
+            raise RecordError(
+                "unsupported_operation",
+                f"found a {record.operation.name.lower()} event, expected a change of a row: it concerns all "
+                "of them, and newer ones are known by now; change the rows in the source, then discard the "
+                "letter",
+            )
         replay = Replay(
             message.letter,
             message.action,

@@ -307,3 +307,8 @@ class MutationBatch(Framed, frozen=True, array_like=True):
     derived: bool = False
     evolved: RowSchema = ()
     unknown: tuple[str, ...] = ()
+
+    @property
+    def truncates(self) -> bool:
+        """Tell whether the batch holds a truncate, which is alone in its batch."""
+        return bool(self.records) and self.records[0].kind is MutationKind.TRUNCATE

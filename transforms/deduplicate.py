@@ -14,6 +14,7 @@ from apache_beam.metrics import Metrics
 from tillstream.pipelines.positions import reconcile
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation, Position
 from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_memory, specs
+from tillstream.transforms.truncates import is_before, note_truncate, truncated_at
 
 __all__ = ["REASONS", "By", "DeduplicateChanges", "Deduplicated", "Deduplicator", "Entry"]
 
@@ -32,10 +33,12 @@ class Deduplicated:
     Attributes:
         records: what is kept, in the batch's order.
         dropped: how many are not, by reason: duplicate, stale or late.
+        truncated: keys of the rows that were known, and that a truncate which is kept has deleted.
     """
 
     records: list[ChangeRecord] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    truncated: list[tuple[Any, ...]] = field(default_factory=list)
 
     def drop(self, reason: str) -> None:
         """Count a record that is not kept."""
@@ -57,9 +60,14 @@ class Deduplicator:
       ordered log this is its first delivery. It is `late`, and dropped, only where its offset shows that
       this shard has read past it in its partition before, within the horizon.
 
+    A truncate is a change of every row that has a lower position than it: known ones are forgotten, and of
+    the entity's later changes those with a lower position are `stale`, for one horizon, whether their row is
+    known or not. So it makes no difference in what order the partitions of a topic bring it and the rows.
+
     By event identity a change is `duplicate` when the same place in the source (or, where the connector has
     no order known here, the same topic, partition and offset) was kept within the horizon, `late` as in the
-    last rule, and kept otherwise; nothing is stale.
+    last rule, and kept otherwise; nothing is stale but what a truncate overtakes. Which rows there are is
+    not known then.
 
     Deletes leave their position behind as long as any other change. Changes without a position pass by
     position, since nothing can be said of their order.
@@ -90,8 +98,14 @@ class Deduplicator:
         if known is not None and known[0] >= (shard.newest_us or 0) - self.horizon_us:
             read_past = int(known[1][0])
         delta: dict[Key, Entry] = {}
-        newest_us = self._keep(batch, shard, read_past, delta, result)
         read_until = batch.records[-1].offset
+        newest_us = max(batch.records[-1].source_time_us, shard.newest_us or 0)
+        if batch.records[0].operation is Operation.TRUNCATE:
+            note_truncate(batch, shard, result, knows_rows=self._by == "position")
+        else:
+            batch = _without_truncated(batch, shard, result)
+            if batch.records:
+                newest_us = self._keep(batch, shard, read_past, delta, result)
         if read_until > read_past or delta:
             delta[partition_key] = (newest_us, (max(read_until, read_past),), 0)
         shard.update(delta, newest_us)
@@ -118,6 +132,9 @@ class Deduplicator:
         (record,) = batch.records
         position = record.position
         newest_us = max(record.source_time_us, shard.newest_us or record.source_time_us)
+        truncated = truncated_at(shard, batch.entity)
+        if truncated is not None and is_before(position, truncated):
+            return None
         if self._by == "event_id":
             event: Key = (batch.entity, record.operation.value, *record.key, *position)
             if not position:
@@ -209,6 +226,17 @@ class Deduplicator:
             index[key] = delta[key] = (newest_us, (), 0)
             append(record)
         return newest_us
+
+
+def _without_truncated(batch: ChangeBatch, shard: Shard[Entry], result: Deduplicated) -> ChangeBatch:
+    """Return a batch without changes that a truncate has overtaken; nearly always there is none."""
+    truncated = truncated_at(shard, batch.entity)
+    if truncated is None:
+        return batch
+    records = tuple([each for each in batch.records if not is_before(each.position, truncated)])
+    for _ in range(len(batch.records) - len(records)):
+        result.drop("stale")
+    return _replace(batch, records=records)
 
 
 def _compare(

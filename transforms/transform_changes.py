@@ -21,6 +21,7 @@ from tillstream.pipelines.records import (
     DeadLetterBatch,
     MutationKind,
     MutationRecord,
+    Operation,
 )
 from tillstream.transforms.contracts.compiled import (
     CompiledContract,
@@ -40,6 +41,7 @@ from tillstream.transforms.replays.replaying import GivenBack, Replayer, held_le
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
+from tillstream.transforms.truncating import Truncator
 from tillstream.transforms.writers import keys_of
 
 __all__ = ["TransformChanges"]
@@ -100,6 +102,7 @@ class TransformChanges(beam.DoFn):
         self._holds = HoldBook(config)
         self._again = FlowsAgain(config, self._runners, self._packer, launch, self._pass)
         self._replayer = Replayer(flows, self._packer, self._deduplicator)
+        self._truncator = Truncator(config, flows, self._runners, self._packer, self._contracts, self._pass)
         self._memory: ShardMemory[Entry] = shared_memory(config.client, dedup.horizon_us, Entry)
         states = {
             f"{target}/{name}": state
@@ -176,12 +179,16 @@ class TransformChanges(beam.DoFn):
     ) -> GivenBack:
         """Apply all flows to a batch as it was read."""
         read = batch
+        truncated: list[tuple[Any, ...]] = []
         if self._deduplicator is not None:
-            batch = self._without_repeated(batch, shard, self._deduplicator)
+            batch, truncated = self._without_repeated(batch, shard, self._deduplicator)
         flows, made = self._flows[batch.entity], GivenBack()
         again = partial(self._again.apply, state=state)
         if holds is not None:
             self._replayer.let_go(flows, holds, again, made)
+        if batch.records and batch.records[0].operation is Operation.TRUNCATE:
+            self._truncator.apply(batch, truncated, state, self._routers[batch.entity], made)
+            flows = ()
         for flow in flows:
             sieve = None
             if holds is not None and flow.target in holds.limits:
@@ -189,7 +196,7 @@ class TransformChanges(beam.DoFn):
             made.letters += self._apply(batch, frame, flow, state, sieve)
             if sieve is not None:
                 made.letters += [held_letter(batch, record, flow) for record in sieve.full]
-        for router in self._routers[batch.entity]:
+        for router in self._routers[batch.entity] if flows else ():
             assert state is not None  # kept for whoever has routers
             messages, refused = router.route(batch, state)
             made.messages += messages
@@ -218,11 +225,12 @@ class TransformChanges(beam.DoFn):
 
     def _without_repeated(
         self, batch: ChangeBatch, shard: Shard[Entry], deduplicator: Deduplicator
-    ) -> ChangeBatch:
+    ) -> tuple[ChangeBatch, list[tuple[Any, ...]]]:
+        """Return what is kept of a batch, and keys of rows that a truncate has deleted."""
         result = deduplicator.keep(batch, shard)
         for reason, count in result.dropped.items():
             self._dropped[reason].inc(count)
-        return msgspec.structs.replace(batch, records=tuple(result.records))
+        return msgspec.structs.replace(batch, records=tuple(result.records)), result.truncated
 
     def _pass_all(self, batch: ChangeBatch, frame: bytes, flow: Flow) -> bool:
         """Check all rows in one go; pass none of them, and return False, where one may be refused."""

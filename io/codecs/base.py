@@ -18,9 +18,9 @@ import msgspec
 from tillstream.configs import ClientConfig, Column
 from tillstream.pipelines.decimals import KeySpelling
 from tillstream.pipelines.errors import RecordError
-from tillstream.pipelines.records import ChangeRecord, RowSchema
+from tillstream.pipelines.records import ChangeRecord, Operation, Position, RowSchema
 
-__all__ = ["EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of"]
+__all__ = ["EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of", "truncate_of"]
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 
@@ -107,6 +107,23 @@ class Codec(ABC):
                     "malformed", f"found {value!r:.100} as key column {column}, expected a scalar"
                 )
         return tuple(values)
+
+
+def truncate_of(
+    offset: int, position: Position, source_time_us: int, transaction: tuple[str, int] | None = None
+) -> tuple[int, ChangeRecord]:
+    """Return what `Codec.decode` returns of a truncate: it has no row, and concerns every shard.
+
+    Source: Debezium documentation, "Data change events", "truncate events".
+
+    Args:
+        offset: place in the topic-partition.
+        position: place in the source's own order.
+        source_time_us: commit time in the source, microseconds since 1970 UTC.
+        transaction: as of `ChangeRecord`.
+    """
+    record = ChangeRecord(offset, Operation.TRUNCATE, (), position, source_time_us, None, None, transaction)
+    return EVERY_SHARD, record
 
 
 # Imported where a client uses them: each may need a package of its own.

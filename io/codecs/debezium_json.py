@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from tillstream.configs import Column
-from tillstream.io.codecs.base import Codec, Headers
+from tillstream.io.codecs.base import Codec, Headers, truncate_of
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
@@ -107,10 +107,11 @@ class DebeziumJsonCodec(Codec):
                 `missing_key`.
         """
         envelope = _open(value, _decode_envelope)
-        code = envelope.op
+        code, source = envelope.op, envelope.source
         if code not in _ROW_OPERATIONS:
+            if code == "t" and source is not None:
+                return truncate_of(offset, _position(source, value), _time_us(source))
             raise _refused_operation(code)
-        source = envelope.source
         if source is None:
             raise RecordError("malformed", "found no 'source', expected Debezium's envelope")
         before = bytes(envelope.before)
@@ -127,7 +128,7 @@ class DebeziumJsonCodec(Codec):
             _OPERATIONS[code],
             key_values,
             _position(source, value),
-            source.ts_us if source.ts_us is not None else source.ts_ms * 1000,
+            _time_us(source),
             None if before == _NULL else before,
             None if after == _NULL else after,
         )
@@ -171,6 +172,10 @@ def _object(text: bytes) -> dict[str, Any]:
         return {}
     payload = found.get("payload")
     return payload if isinstance(payload, dict) and "schema" in found else found
+
+
+def _time_us(source: _Source) -> int:
+    return source.ts_us if source.ts_us is not None else source.ts_ms * 1000
 
 
 def _refused_operation(code: str | None) -> RecordError:

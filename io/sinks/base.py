@@ -16,7 +16,16 @@ from tillstream.configs import ClientConfig, Entity
 from tillstream.pipelines.errors import ConfigError, MissingToolError
 from tillstream.pipelines.records import DeadLetter, MutationBatch
 
-__all__ = ["Refuse", "Sink", "Writer", "open_sink", "register", "sink_class", "sink_types"]
+__all__ = [
+    "Refuse",
+    "Sink",
+    "Writer",
+    "keeps_positions",
+    "open_sink",
+    "register",
+    "sink_class",
+    "sink_types",
+]
 
 
 Refuse: TypeAlias = Callable[[Sequence[DeadLetter]], None]
@@ -106,15 +115,18 @@ class Sink(ABC):
 
 
 _TARGETS: dict[str, tuple[str, str]] = {}
+_KEEP_POSITIONS: set[str] = set()
 
 
-def register(kind: str, target: str, extra: str = "") -> None:
+def register(kind: str, target: str, extra: str = "", *, positions: bool = False) -> None:
     """Make a sink known.
 
     Args:
         kind: its `type` in configs.
         target: `module:Class`, imported when the first such sink is opened.
         extra: the optional part of the distribution that it needs.
+        positions: whether it keeps the positions of its rows, and so tells by itself which of them a
+            truncate deletes.
 
     Raises:
         ValueError: if the kind is taken, or the target has another form.
@@ -124,6 +136,13 @@ def register(kind: str, target: str, extra: str = "") -> None:
     if target.count(":") != 1:
         raise ValueError(f"found target {target!r}, expected module:Class")
     _TARGETS[kind] = (target, extra)
+    if positions:
+        _KEEP_POSITIONS.add(kind)
+
+
+def keeps_positions(kind: str) -> bool:
+    """Tell whether sinks of a type keep the positions of their rows; the others keep logs of changes."""
+    return kind in _KEEP_POSITIONS
 
 
 def sink_class(kind: str) -> type[Sink]:
@@ -160,7 +179,7 @@ def open_sink(config: ClientConfig, name: str, writer: Writer | None = None) -> 
     return sink
 
 
-register("postgres", "tillstream.io.sinks.postgres:PostgresSink", "postgres")
+register("postgres", "tillstream.io.sinks.postgres:PostgresSink", "postgres", positions=True)
 register("files", "tillstream.io.sinks.files:FilesSink", "files")
 register("gcs", "tillstream.io.sinks.gcs:GcsSink", "gcs")
 register("kafka", "tillstream.io.sinks.kafka:KafkaSink", "kafka")

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillstream.configs import Column
+from tillstream.io.codecs.base import EVERY_SHARD
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import position_of
@@ -93,6 +94,16 @@ def test_one_key_one_shard_and_entities_apart() -> None:
     assert [other.decode(b'{"order_id":%d}' % n, encoded(), 0)[0] for n in range(400)] != shards
 
 
+def test_a_truncate_concerns_every_shard() -> None:
+    """A truncate has no key and no row, but its place in the source's order."""
+    shard, record = CODEC.decode(None, encoded("t", before=None, after=None), 7)
+    change = CODEC.decode(KEY, encoded(), 7)[1]
+    assert shard == EVERY_SHARD
+    assert (record.operation, record.key, record.before, record.after) == (Operation.TRUNCATE, (), None, None)
+    assert (record.position, record.source_time_us) == (change.position, change.source_time_us)
+    assert record.position
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -104,7 +115,7 @@ def test_one_key_one_shard_and_entities_apart() -> None:
         (encoded("c", source={"connector": "postgresql", "sequence": "[oops"}), "malformed"),
         (b"{}", "unknown_operation"),
         (encoded("x"), "unknown_operation"),
-        (encoded("t"), "unsupported_operation"),
+        (b'{"op":"t"}', "unsupported_operation"),
         (encoded("m"), "unsupported_operation"),
         (encoded("u", after=None), "missing_row"),
         (encoded("c", after={"total": "1"}), "missing_key"),
