@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, WithJsonSchema, field_validator, model_validator
@@ -13,7 +13,7 @@ from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel
 from tillstream.configs.column_rules import ColumnRules, misplaced_rules
 
-__all__ = ["KINDS", "Column", "ColumnModel", "Contract", "text_of"]
+__all__ = ["KINDS", "Column", "ColumnModel", "Contract", "column_of", "text_of"]
 
 KINDS = (
     "bool",
@@ -29,10 +29,17 @@ KINDS = (
     "time",
     "timestamp",
     "timestamptz",
+    "timetz",
+    "interval",
     "uuid",
     "json",
+    "array",
 )
 _DECIMAL = re.compile(r"decimal\((\d+)\s*,\s*(\d+)\)")
+_ARRAY = re.compile(r"array\((.*)\)")
+# How a person spells those that take parameters.
+_SPELT = {"decimal": "decimal, decimal(p,s)", "array": "array(type)"}
+_EXPECTED = ", ".join(_SPELT.get(kind, kind) for kind in KINDS)
 _PRECISION_MAX = 1000
 
 
@@ -44,14 +51,15 @@ class Column:
         name: of the column.
         kind: one of KINDS.
         nullable: whether null, or no value at all, fits.
-        precision: digits in all, for decimals.
-        scale: digits after the point, for decimals.
+        precision: digits in all, for decimals; None for as many as there are.
+        scale: digits after the point, for decimals; None for as many as there are.
         unit: of the values, such as EUR or ms; empty where they have none.
         pii: class of personal data that it holds, such as email; None where it holds none.
         description: what it means, for people.
         rules: that its values keep beside their type, or None.
         default: value of a row that lacks the column, in its JSON form; None for none.
         key: whether its author says that it is part of the primary key.
+        element: of arrays, what each of their elements is; may be null.
     """
 
     name: str
@@ -65,19 +73,51 @@ class Column:
     rules: ColumnRules | None = None
     default: bool | int | float | str | None = None
     key: bool = False
+    element: Column | None = None
 
 
 def text_of(column: Column) -> str:
     """Return a column's type as a config spells it."""
-    if column.kind == "decimal":
+    if column.kind == "decimal" and column.precision is not None:
         return f"decimal({column.precision},{column.scale})"
+    if column.element is not None:
+        return f"array({text_of(column.element)})"
     return column.kind
+
+
+def column_of(name: str, type_: str, *, nullable: bool = True) -> Column:
+    """Return a column of a type as a config spells it, which is known to be one."""
+    kind, precision, scale = type_, None, None
+    decimal, array = _DECIMAL.fullmatch(type_), _ARRAY.fullmatch(type_)
+    if decimal:
+        kind, precision, scale = "decimal", int(decimal[1]), int(decimal[2])
+    element = column_of("", array[1].strip()) if array else None
+    return Column(name, "array" if array else kind, nullable, precision, scale, element=element)
+
+
+def _check_type(value: str) -> None:
+    """Raise ValueError where a config spells no type so."""
+    match, array = _DECIMAL.fullmatch(value), _ARRAY.fullmatch(value)
+    if match:
+        precision, scale = map(int, match.groups())
+        if not (0 < precision <= _PRECISION_MAX and scale <= precision):
+            raise ValueError(f"expected decimal(p,s) with 0 < p <= {_PRECISION_MAX} and s <= p")
+    elif array:
+        if array[1].startswith("array"):
+            raise ValueError("expected array(json) for arrays of arrays")
+        _check_type(array[1].strip())
+    elif value.startswith(("decimal(", "array(")) and not value.endswith(")"):
+        raise ValueError(
+            f"expected {value.partition('(')[0]}(...); put it in quotes, because inside {{}} a comma ends it"
+        )
+    elif value == "array" or value not in KINDS:
+        raise ValueError(f"expected one of {_EXPECTED}")
 
 
 class ColumnModel(ConfigModel):
     """Say what values a column takes. The short form of `{type: int64}` is `int64`."""
 
-    type: str = Field(description=f"One of {', '.join(KINDS)}; decimals as decimal(precision,scale).")
+    type: str = Field(description=f"One of {_EXPECTED}; p digits in all, s after the point.")
     nullable: bool | None = Field(
         default=None, description="Whether null fits. Default: true, but false for columns of the key."
     )
@@ -103,15 +143,7 @@ class ColumnModel(ConfigModel):
     @field_validator("type")
     @classmethod
     def _known_type(cls, value: str) -> str:
-        match = _DECIMAL.fullmatch(value)
-        if match:
-            precision, scale = map(int, match.groups())
-            if not (0 < precision <= _PRECISION_MAX and scale <= precision):
-                raise ValueError(f"expected decimal(p,s) with 0 < p <= {_PRECISION_MAX} and s <= p")
-        elif value.startswith("decimal(") and not value.endswith(")"):
-            raise ValueError("expected decimal(p,s); put it in quotes, because inside {} a comma ends it")
-        elif value == "decimal" or value not in KINDS:
-            raise ValueError(f"expected one of {', '.join(KINDS).replace('decimal', 'decimal(p,s)')}")
+        _check_type(value)
         return value
 
     @model_validator(mode="after")
@@ -123,18 +155,14 @@ class ColumnModel(ConfigModel):
 
     def column(self, name: str, *, is_key: bool) -> Column:
         """Return the parsed column."""
-        match = _DECIMAL.fullmatch(self.type)
-        return Column(
-            name,
-            "decimal" if match else self.type,
-            (not is_key) if self.nullable is None else self.nullable,
-            int(match[1]) if match else None,
-            int(match[2]) if match else None,
-            self.unit,
-            self.pii,
-            self.description,
-            self.rules,
-            self.default,
+        return replace(
+            column_of(name, self.type),
+            nullable=(not is_key) if self.nullable is None else self.nullable,
+            unit=self.unit,
+            pii=self.pii,
+            description=self.description,
+            rules=self.rules,
+            default=self.default,
             key=is_key,
         )
 

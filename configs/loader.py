@@ -171,7 +171,7 @@ def _near(path: paths.Path, document: Document, context: Mapping[str, Any]) -> s
     """Return the hint for a word that is nearly one of a few known ones."""
     known = re.findall(r"'([^']+)'", str(context.get("expected") or context.get("expected_tags") or ""))
     if "contract" in (path[-2:-1] + path[-3:-2]):
-        known = [kind.replace("decimal", "decimal(p,s)") for kind in KINDS]
+        known = ["array(type)" if kind == "array" else kind for kind in (*KINDS, "decimal(p,s)")]
     found = document.found(path)
     return near(found.strip("'"), known) if found.startswith("'") else ""
 

@@ -15,9 +15,9 @@ from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
 from tillstream.pipelines.isolation.steps import run_step
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord, DeadLetter, Mutation
-from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.contracts.evolving import contract_for
 from tillstream.transforms.contracts.models import columns_of_model
+from tillstream.transforms.contracts.unavailable import ANYTHING
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateCells, StateEntry
 from tillstream.transforms.lifecycle import naming
@@ -45,9 +45,11 @@ class EventReader:
         """Return the event of one change; raises RecordError where its row breaks the input contract."""
         contract, target = self._contract, self._target
         if contract is None:
-            return batch.event(record, target)
+            return batch.event(ANYTHING.whole(record), target)
+        contract.declare(batch.schema)
         try:
-            after = None if record.after is None else contract.typed(record.after)
+            row = contract.unavailable.known(record)
+            after = None if row is None else contract.typed(row)
         except RecordError as error:
             raise RecordError(error.reason, f"the transform's input: {error.detail}") from error
         before = None
@@ -160,7 +162,6 @@ class FlowRunner:
             strike = guard.condemned[record.offset]
             return letter_of(batch, record, strike.error(), self.flow, strike.trace)
         try:
-            refuse_placeholders(record.after)
             event = self._reader.event(batch, record)
             cells = {}
             if self._cells is not None and state is not None:

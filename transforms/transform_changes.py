@@ -23,12 +23,8 @@ from tillstream.pipelines.records import (
     MutationRecord,
     Operation,
 )
-from tillstream.transforms.contracts.compiled import (
-    CompiledContract,
-    Values,
-    has_placeholders,
-    refuse_placeholders,
-)
+from tillstream.transforms.contracts.compiled import CompiledContract, Values
+from tillstream.transforms.contracts.unavailable import ANYTHING
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
 from tillstream.transforms.flows import Flow, flows_of, registry_of
@@ -235,8 +231,9 @@ class TransformChanges(beam.DoFn):
     def _pass_all(self, batch: ChangeBatch, frame: bytes, flow: Flow) -> bool:
         """Check all rows in one go; pass none of them, and return False, where one may be refused."""
         contract = self._contracts[flow.target]
-        if contract is None or has_placeholders(frame):
+        if contract is None or contract.unavailable.may_be_in(frame):
             return False
+        contract.declare(batch.schema)
         records = batch.records
         decoded = contract.decode_many([record.after for record in records if record.after is not None])
         if decoded is None:
@@ -262,39 +259,45 @@ class TransformChanges(beam.DoFn):
         letters: list[DeadLetter] = []
         contract = self._contracts[flow.target]
         append = self._packer.append_evolved
+        if contract is not None:
+            contract.declare(batch.schema)
         for record in batch.records:
             if sieve is not None and sieve.keeps_back(record):
                 continue
             try:
-                refuse_placeholders(record.after)
-                columns, packed = _checked(batch, record, contract)
+                columns, packed, unknown = _checked(batch, record, contract)
             except RecordError as error:
                 letter = letter_of(batch, record, error, flow)
                 if sieve is None or sieve.refused(record, letter):
                     letters.append(letter)
             else:
-                append(flow.target, columns, packed, contract.evolved if contract and columns else ())
+                evolved = contract.evolved if contract and columns else ()
+                append(flow.target, columns, packed, evolved, unknown)
         return letters
 
 
 def _checked(
     batch: ChangeBatch, record: ChangeRecord, contract: CompiledContract | None
-) -> tuple[tuple[str, ...], MutationRecord]:
+) -> tuple[tuple[str, ...], MutationRecord, tuple[str, ...]]:
+    """Return the columns of a change's mutation, the mutation, and columns that were not sent."""
     kind, key = MutationKind.UPSERT, record.key
     columns: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
     values: Values | None = None
     if record.after is None:
         kind = MutationKind.DELETE
         if contract is not None:
             key = contract.convert_key(dict(zip(batch.key_columns, key, strict=True)))
     elif contract is not None:
-        values = contract.decode(record.after)
+        row, unknown = contract.unavailable.settle(record)
+        values = contract.decode_without(row, unknown) if unknown else contract.decode(row)
         columns = contract.shape  # which a row may have changed
         key = contract.key_of(values)
     else:
-        row = _decode_row(record.after)
-        columns, values = tuple(row), encodable(tuple(row.values()))
-    return columns, MutationRecord(kind, key, values, record.position, record.source_time_us, record.offset)
+        found = _decode_row(ANYTHING.whole(record).after or b"")
+        columns, values = tuple(found), encodable(tuple(found.values()))
+    made = MutationRecord(kind, key, values, record.position, record.source_time_us, record.offset)
+    return columns, made, unknown
 
 
 def _decode_row(row: bytes) -> dict[str, Any]:

@@ -29,6 +29,9 @@ _TYPES: dict[str, Any] = {
     "time": {"type": "long", "logicalType": "time-micros"},
     "timestamp": {"type": "long", "logicalType": "local-timestamp-micros"},
     "timestamptz": {"type": "long", "logicalType": "timestamp-micros"},
+    # Avro's duration holds milliseconds only, and none below zero.
+    "timetz": "string",
+    "interval": "string",
     "uuid": {"type": "string", "logicalType": "uuid"},
     "json": "string",
 }
@@ -50,8 +53,9 @@ class Avro:
     """Encode the mutations of one entity as one file of Avro 1.11, one record a mutation.
 
     The record is named as the entity, its fields METADATA and then the columns, whose names are Avro names
-    as they are. Every column is a union with null, because deletes carry the key's columns only. JSON is
-    text. The same mutations give the same bytes.
+    as they are. Every column is a union with null, because deletes carry the key's columns only. JSON,
+    intervals, times with zone and decimals without a precision are text. The same mutations give the same
+    bytes.
 
     Args:
         entity: the entity's config, with a contract.
@@ -138,8 +142,12 @@ class _Pieces:
 
 
 def _type_of(column: Column) -> Any:
+    if column.element is not None:
+        return {"type": "array", "items": ["null", _type_of(column.element)]}
     if column.kind != "decimal":
         return _TYPES[column.kind]
+    if column.precision is None:
+        return "string"
     return {
         "type": "bytes",
         "logicalType": "decimal",
@@ -149,7 +157,10 @@ def _type_of(column: Column) -> Any:
 
 
 def _parser_of(column: Column) -> Callable[[Any], Any] | None:
-    if column.kind != "decimal":
+    if column.element is not None:
+        parse = float if column.element.kind.startswith("float") else _parser_of(column.element)
+        return None if parse is None else lambda values: [None if v is None else parse(v) for v in values]
+    if column.kind != "decimal" or column.precision is None:
         return _PARSERS.get(column.kind)
     precision, scale = column.precision or 0, column.scale or 0
 

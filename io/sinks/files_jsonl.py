@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
 
@@ -50,8 +51,11 @@ class JsonLines:
     def _lines(self, batch: MutationBatch, records: Sequence[MutationRecord]) -> list[Any]:
         upsert, delete = _line_type(batch.columns), _line_type(batch.key_columns)
         topic, partition = batch.topic, batch.partition
-        if not self._floats.isdisjoint(batch.columns):
-            records = self._spelt(batch, records)
+        floats = self._floats
+        if batch.evolved:
+            floats = floats | {name for name, kind in batch.evolved if kind.startswith("float")}
+        if not floats.isdisjoint(batch.columns):
+            records = self._spelt(batch, records, floats)
         return [
             upsert("upsert", r.source_time_us, topic, partition, r.offset, r.index, *r.values)
             if r.values is not None
@@ -59,8 +63,10 @@ class JsonLines:
             for r in records
         ]
 
-    def _spelt(self, batch: MutationBatch, records: Sequence[MutationRecord]) -> list[MutationRecord]:
-        places = [i for i, column in enumerate(batch.columns) if column in self._floats]
+    def _spelt(
+        self, batch: MutationBatch, records: Sequence[MutationRecord], floats: AbstractSet[str]
+    ) -> list[MutationRecord]:
+        places = [i for i, column in enumerate(batch.columns) if column in floats]
         rows = iter(spell_non_finite([r.values for r in records if r.values is not None], places))
         return [r if r.values is None else msgspec.structs.replace(r, values=next(rows)) for r in records]
 

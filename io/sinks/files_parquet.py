@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ _TYPES = {
     "time": pa.time64("us"),
     "timestamp": pa.timestamp("us"),
     "timestamptz": pa.timestamp("us", "UTC"),
+    "timetz": pa.string(),
+    "interval": pa.string(),
     "uuid": pa.string(),
     "json": pa.string(),
 }
@@ -41,8 +44,8 @@ _DECIMAL256_DIGITS = 76
 class Parquet:
     """Encode the mutations of one entity as one Parquet file: METADATA, then columns.
 
-    Deletes carry the key's columns, the others are null. UUIDs and JSON are text, decimals beyond 76 digits
-    too.
+    Deletes carry the key's columns, the others are null. UUIDs, JSON, intervals and times with zone
+    are text, and so are decimals without a precision or beyond 76 digits.
 
     Args:
         entity: the entity's config, with a contract.
@@ -80,7 +83,7 @@ class Parquet:
             if parsed:
                 arrays.append(pa.array(column, pa.string()).cast(kind))
             else:
-                arrays.append(pa.array(_times(column) if kind == _TYPES["time"] else column, kind))
+                arrays.append(pa.array(_parsed(column, kind), kind))
         sink = pa.BufferOutputStream()
         pq.write_table(pa.Table.from_arrays(arrays, schema=self._schema), sink)
         content: bytes = sink.getvalue().to_pybytes()
@@ -93,9 +96,25 @@ class Parquet:
         return tuple(row)
 
 
-def _times(column: Sequence[str | None]) -> list[dt.time | None]:
-    # Arrow does not parse these.
-    return [None if value is None else dt.time.fromisoformat(value) for value in column]
+def _parsed(column: Sequence[Any], kind: Any) -> Sequence[Any]:
+    """Return values that Arrow takes, of those whose wire form is text that it does not parse itself."""
+    if pa.types.is_list(kind):
+        parse = _element_parser(kind.value_type)
+        if parse is not None:
+            return [each and [None if value is None else parse(value) for value in each] for each in column]
+    elif kind == _TYPES["time"]:
+        return [None if value is None else dt.time.fromisoformat(value) for value in column]
+    return column
+
+
+def _element_parser(kind: Any) -> Callable[[Any], Any] | None:
+    if pa.types.is_decimal(kind):
+        return Decimal
+    if pa.types.is_floating(kind):
+        return float
+    if kind == _TYPES["timestamp"]:
+        return dt.datetime.fromisoformat
+    return {_TYPES["date"]: dt.date.fromisoformat, _TYPES["time"]: dt.time.fromisoformat}.get(kind)
 
 
 def _metadata(records: Sequence[tuple[MutationBatch, MutationRecord]]) -> tuple[list[Any], ...]:
@@ -110,9 +129,13 @@ def _metadata(records: Sequence[tuple[MutationBatch, MutationRecord]]) -> tuple[
 
 
 def _type_of(column: Column) -> Any:
+    if column.element is not None:
+        return pa.list_(_type_of(column.element))
     if column.kind != "decimal":
         return _TYPES[column.kind]
-    precision = column.precision or _DECIMAL128_DIGITS
+    precision = column.precision
+    if precision is None:
+        return pa.string()
     if precision <= _DECIMAL128_DIGITS:
         return pa.decimal128(precision, column.scale or 0)
     if precision <= _DECIMAL256_DIGITS:

@@ -9,11 +9,12 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tillstream.configs import ColumnModel, Entity
+from tillstream.configs import Entity
+from tillstream.configs.contract import column_of
 from tillstream.io.sinks.postgres_tables import ensure_tables
 from tillstream.io.sinks.postgres_types import PgType, holds, parse, type_of
 from tillstream.pipelines.errors import SinkError
-from tillstream.pipelines.evolution import conformed, joined, shaped
+from tillstream.pipelines.evolution import conformed, joined, plain, shaped
 from tillstream.pipelines.records import MutationBatch
 
 __all__ = ["Growth"]
@@ -124,8 +125,9 @@ class Growth:
         for column, kind in wanted.items():
             before = marked.get(column)
             if before is not None and not holds(_type(kind), _type(before)):
-                form = "to_jsonb({})" if kind == "json" else "{}::double precision"
-                change = sql.SQL(f"ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {_type(kind)} USING {form}")
+                form = f"ALTER TABLE {{}} ALTER COLUMN {{}} TYPE {_type(kind)} USING {_form(before, kind)}"
+                # Types are of this package's own tables, never texts of a source.
+                change = sql.SQL(form)
                 identifier = sql.Identifier(column)
                 connection.execute(change.format(table, identifier, identifier))
         try:
@@ -157,4 +159,16 @@ class Growth:
 
 
 def _type(kind: str) -> PgType:
-    return type_of(ColumnModel(type=kind).column("", is_key=False))
+    return type_of(column_of("", plain(kind)))
+
+
+def _form(before: str, kind: str) -> str:
+    """Return how a column's values become those of its new type, as `converted` does with values of rows."""
+    before, kind = plain(before), plain(kind)
+    if kind == "json":
+        return "to_jsonb({})"
+    if kind == "string" and before == "bytes":
+        return "encode({}, 'base64')"
+    if kind == "string" and before.startswith("array"):
+        return "to_jsonb({})::text"
+    return f"{{}}::{_type(kind)}"

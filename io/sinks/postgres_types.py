@@ -23,6 +23,8 @@ _NAMES = {
     "time": "time without time zone",
     "timestamp": "timestamp without time zone",
     "timestamptz": "timestamp with time zone",
+    "timetz": "time with time zone",
+    "interval": "interval",
     "uuid": "uuid",
     "json": "jsonb",
 }
@@ -37,6 +39,7 @@ _WIDER = {
     "character varying": {"text"},
     "text": {"character varying"},
 }
+_ARRAY = "[]"
 _FORMATTED = re.compile(r"([a-z][a-z ]*?)(?:\((\d+)(?:,(-?\d+))?\))?( with(?:out)? time zone)?")
 
 
@@ -61,6 +64,8 @@ class PgType(NamedTuple):
 
 def type_of(column: Column) -> PgType:
     """Return the type that a contract's column becomes."""
+    if column.element is not None:
+        return PgType(f"{type_of(column.element)}{_ARRAY}")
     return PgType(_NAMES[column.kind], column.precision, column.scale)
 
 
@@ -81,11 +86,13 @@ def holds(wide: PgType, narrow: PgType) -> bool:
         return True
     if wide.name == "numeric":
         return _numeric_holds(wide, narrow)
+    if wide.name.endswith(_ARRAY) and narrow.name.endswith(_ARRAY):
+        return holds(parse(wide.name.removesuffix(_ARRAY)), parse(narrow.name.removesuffix(_ARRAY)))
     if wide.name in {"text", "character varying"}:
         if wide.size is not None:
             return narrow.name == wide.name and narrow.size is not None and narrow.size <= wide.size
-        # As text, bytes would become a spelling of themselves.
-        return narrow.name != "bytea"
+        # As text, bytes and arrays would become a spelling of themselves.
+        return narrow.name != "bytea" and not narrow.name.endswith(_ARRAY)
     return wide.name in _WIDER.get(narrow.name, ()) and wide.size is None
 
 

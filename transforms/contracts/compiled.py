@@ -7,147 +7,24 @@ decimals of a column with a scale have one wire form: 1.5 and 1.50 are both `1.5
 
 from __future__ import annotations
 
-import datetime as dt
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from functools import lru_cache
 from operator import itemgetter
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
 from tillstream.configs import Column
-from tillstream.pipelines.decimals import digits_of
 from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.records import RowSchema
 from tillstream.transforms.contracts.rules import check_of, explained, ruled
+from tillstream.transforms.contracts.unavailable import Unavailable, refuse_unknown
+from tillstream.transforms.contracts.wire import ANY_JSON, RARE, plain_type, python_converter, wire_converter
 
-__all__ = ["ANY_JSON", "UNAVAILABLE_VALUE", "CompiledContract", "Values", "refuse_placeholders"]
+__all__ = ["ANY_JSON", "CompiledContract", "Values"]
 
 Values = tuple[Any, ...]
-
-# What Debezium sends for a large column that an update did not touch (Debezium docs, Postgres
-# connector, "Toasted values"); bytes columns carry it in base64.
-UNAVAILABLE_VALUE = b"__debezium_unavailable_value"
-_UNAVAILABLE_BASE64 = b"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ"
-
-# A column of any JSON, texts among it, which a JSON column would take for Debezium's spelling of JSON.
-ANY_JSON = "any_json"
-
-_NON_FINITE = Literal["NaN", "Infinity", "-Infinity"]
-
-
-def _integer(bits: int) -> Any:
-    bound = 1 << (bits - 1)
-    return Annotated[int, msgspec.Meta(ge=-bound, le=bound - 1)]
-
-
-_TYPES: dict[str, Any] = {
-    "bool": bool,
-    "int16": _integer(16),
-    "int32": _integer(32),
-    "int64": _integer(64),
-    "float32": float | _NON_FINITE,
-    "float64": float | _NON_FINITE,
-    "decimal": Decimal,
-    "string": str,
-    "bytes": bytes,
-    # Checked on the way to the wire.
-    "date": Any,
-    "time": dt.time,
-    "timestamp": dt.datetime,
-    "timestamptz": dt.datetime,
-    "uuid": uuid.UUID,
-    "json": Any,
-    ANY_JSON: Any,
-}
-
-
-def _to_instant(value: dt.datetime) -> dt.datetime:
-    if value.tzinfo is None:
-        raise ValueError(f"Expected an instant with its zone, got `{value.isoformat()}`")
-    return value.astimezone(dt.timezone.utc)
-
-
-def _to_date(value: Any) -> str:
-    # Debezium's IsoDate puts a zone behind the day ("2026-02-28Z"), which no date parser takes.
-    if isinstance(value, str):
-        return dt.date.fromisoformat(value.removesuffix("Z")).isoformat()
-    if type(value) is dt.date:
-        return value.isoformat()
-    raise ValueError(f"Expected `date`, got `{type(value).__name__}`")
-
-
-def _to_local_time(value: dt.time) -> str:
-    return value.replace(tzinfo=None).isoformat()
-
-
-def _to_local(value: dt.datetime) -> str:
-    # Debezium marks timestamps without zone as UTC; the digits are the column's own.
-    return value.replace(tzinfo=None).isoformat()
-
-
-def _to_any_json_text(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _to_json_text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
-
-
-_TO_WIRE: dict[str, Callable[[Any], Any]] = {
-    "float32": float,
-    "float64": float,
-    "decimal": str,
-    "date": _to_date,
-    "time": _to_local_time,
-    "timestamp": _to_local,
-    "timestamptz": _to_instant,
-    "uuid": str,
-    "json": _to_json_text,
-    ANY_JSON: _to_any_json_text,
-}
-
-
-def _to_day(value: Any) -> dt.date:
-    return dt.date.fromisoformat(_to_date(value))
-
-
-def _from_json_text(value: Any) -> Any:
-    # Debezium sends a JSON column as text.
-    if not isinstance(value, str):
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"Expected JSON text, got {error}") from error
-
-
-_TO_PYTHON: dict[str, Callable[[Any], Any]] = {
-    "float32": float,
-    "float64": float,
-    "date": _to_day,
-    "time": lambda value: value.replace(tzinfo=None),
-    "timestamp": lambda value: value.replace(tzinfo=None),
-    "timestamptz": _to_instant,
-    "json": _from_json_text,
-}
-
-
-def has_placeholders(encoded: bytes) -> bool:
-    """Tell whether a placeholder stands in a column's place, in a row or anywhere in a frame of rows."""
-    return UNAVAILABLE_VALUE in encoded or _UNAVAILABLE_BASE64 in encoded
-
-
-def refuse_placeholders(row: bytes | None) -> None:
-    """Raise RecordError `unavailable_value` where Debezium sent a placeholder in a column's place."""
-    if row is not None and has_placeholders(row):
-        raise RecordError(
-            "unavailable_value",
-            "found Debezium's placeholder for an unchanged large column, expected its value: "
-            "set REPLICA IDENTITY FULL on the table",
-        )
 
 
 class CompiledContract:
@@ -165,6 +42,7 @@ class CompiledContract:
         shape: names of the columns of rows that were decoded, in order; more where a contract evolves.
         evolved: names and types of those of them that the contract lacks, or that are wider than in it.
         key_columns: names of the key's columns, in order.
+        unavailable: settles columns whose values the source did not send.
         key_of: returns the key's part of a row's wire form.
     """
 
@@ -184,11 +62,19 @@ class CompiledContract:
         by_name = {column.name: column for column in columns}
         self._all = tuple(columns)
         self._row = _compile(columns, strict=strict, ignored=ignored)
+        self.unavailable = Unavailable({column.name: column.kind for column in columns})
+        self._options: dict[str, Any] = {"strict": strict, "ignored": ignored}
+        self._lacking: dict[tuple[str, ...], CompiledContract] = {}
         self._loose: tuple[_Compiled, Callable[[bytes], Any]] | None = None
         self._key = _compile([by_name[name] for name in key])
+        self._rare = _with_rare(columns)
+        self._arguments = (strict, ignored)
         self._decode_json = msgspec.json.Decoder(self._row.struct).decode
         self._decode_many = msgspec.json.Decoder(list[self._row.struct]).decode  # type: ignore[name-defined]
         self.key_of = _picker([self.columns.index(name) for name in key])
+
+    def declare(self, schema: RowSchema) -> None:
+        """Take note of the types that the messages of the next rows declare; one that evolves uses them."""
 
     def decode(self, row: bytes) -> Values:
         """Return the wire form of a JSON row.
@@ -199,9 +85,38 @@ class CompiledContract:
         try:
             return self._row.wire(self._decode_json(row))
         except msgspec.ValidationError as error:
+            if self._rare is not None:
+                return self._decode_rarely(row)
             raise RecordError("contract", explained(error, self._all)) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is not JSON: {error}") from error
+
+    def _decode_rarely(self, row: bytes) -> Values:
+        """Return the wire form of a row with a value that has a word in place of a number or a time."""
+        strict, ignored = self._arguments
+        compiled = _compile(self._rare or (), strict=strict, ignored=ignored)
+        try:
+            return compiled.wire(msgspec.json.decode(row, type=compiled.struct))
+        except msgspec.ValidationError as error:
+            raise RecordError("contract", explained(error, self._all)) from error
+
+    def decode_without(self, row: bytes, unknown: tuple[str, ...]) -> Values:
+        """Return what `decode` does, of a row in which some columns were not sent: null fits those.
+
+        Raises:
+            RecordError: as `decode` does; `unavailable_value` where a column of the key was not sent.
+        """
+        contract = self._lacking.get(unknown)
+        if contract is None:
+            if not set(unknown).isdisjoint(self.key_columns):
+                refuse_unknown(unknown)
+            columns = [
+                replace(each, nullable=True, rules=None, default=None) if each.name in unknown else each
+                for each in self._all
+            ]
+            contract = CompiledContract(self.entity, columns, self.key_columns, **self._options)
+            self._lacking[unknown] = contract
+        return contract.decode(row)
 
     def typed(self, row: bytes) -> dict[str, Any]:
         """Return the columns of a JSON row with their Python types; raises RecordError as `decode` does.
@@ -302,23 +217,32 @@ class _Compiled:
 
 
 def _to_wire(column: Column) -> Callable[[Any], Any] | None:
-    convert = _TO_WIRE.get(column.kind)
-    if column.kind == "decimal" and column.precision is not None:
-        convert = digits_of(column.precision, column.scale or 0)
-    return check_of(column, convert)
+    return check_of(column, wire_converter(column))
 
 
 def _to_python(column: Column) -> Callable[[Any], Any] | None:
-    return check_of(column, _TO_PYTHON.get(column.kind))
+    return check_of(column, python_converter(column))
 
 
 def _field(name: str, column: Column) -> tuple[Any, ...]:
-    kind = ruled(column, _TYPES[column.kind])
+    kind = ruled(column, plain_type(column))
     if column.nullable:
         kind = Any if kind is Any else kind | None
     if column.default is not None:
         return name, kind, msgspec.convert(column.default, kind)
     return (name, kind, None) if column.nullable else (name, kind)
+
+
+_WITH_RARE = ("decimal", "timestamp", "timestamptz")
+
+
+def _with_rare(columns: Sequence[Column]) -> list[Column] | None:
+    """Return columns that take infinity where compiled code does not; None where none can be infinite."""
+    wider = [
+        replace(column, kind=RARE + column.kind) if column.kind in _WITH_RARE and not column.rules else column
+        for column in columns
+    ]
+    return None if wider == list(columns) else wider
 
 
 def _compile(

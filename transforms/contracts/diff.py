@@ -40,7 +40,7 @@ _ROWS = {
     ("float32", "float64"),
 }
 # Their form in a row is text.
-_TEXTS = frozenset({"date", "time", "timestamp", "timestamptz", "uuid", "bytes"})
+_TEXTS = frozenset({"date", "time", "timetz", "timestamp", "timestamptz", "interval", "uuid", "bytes"})
 # Sources write these as they like, our sinks as text.
 _WIRE_TEXTS = frozenset({"decimal", "json"})
 _AVRO_FORMS = {
@@ -53,6 +53,8 @@ _AVRO_FORMS = {
     "string": "string",
     "json": "string",
     "uuid": "string",
+    "timetz": "string",
+    "interval": "string",
     "bytes": "bytes",
 }
 _AVRO = {
@@ -66,7 +68,7 @@ _AVRO = {
     ("bytes", "string"),
 }
 _PARQUET = {("int16", "int32"), ("int16", "int64"), ("int32", "int64"), ("float32", "float64")}
-_PARQUET_TEXTS = frozenset({"string", "json", "uuid"})
+_PARQUET_TEXTS = frozenset({"string", "json", "uuid", "timetz", "interval"})
 
 
 class Verdict(NamedTuple):
@@ -229,11 +231,13 @@ def _stronger(name: str, bound: Any, asked: str, limit: Any) -> bool:
 
 
 def _reads_row(reader: Column, writer: Column) -> bool:
+    if reader.element is not None and writer.element is not None:
+        return text_of(reader) == text_of(writer) or _reads_row(reader.element, writer.element)
     if (writer.kind, reader.kind) in _ROWS:
         return True
     if reader.kind == "json":
         # A text in its place is taken for JSON that a source has spelt.
-        return writer.kind == "bool" or writer.kind.startswith(("int", "float"))
+        return writer.kind == "bool" or writer.kind.startswith(("int1", "int3", "int6", "float"))
     if reader.kind == "string":
         return writer.kind in _TEXTS
     return reader.kind == "decimal" and _decimal_holds(reader, writer)
@@ -254,11 +258,15 @@ def _decimal_holds(reader: Column, writer: Column) -> bool:
 
 
 def _reads_avro(reader: Column, writer: Column) -> bool:
+    if reader.element is not None and writer.element is not None:
+        return text_of(reader) == text_of(writer) or _reads_avro(reader.element, writer.element)
     old, new = _AVRO_FORMS.get(writer.kind), _AVRO_FORMS.get(reader.kind)
     return old is not None and new is not None and (old == new or (old, new) in _AVRO)
 
 
 def _reads_parquet(reader: Column, writer: Column) -> bool:
+    if reader.element is not None and writer.element is not None:
+        return text_of(reader) == text_of(writer) or _reads_parquet(reader.element, writer.element)
     if reader.kind == writer.kind == "decimal":
         return reader.scale == writer.scale and (reader.precision or 0) >= (writer.precision or 0)
     return (writer.kind, reader.kind) in _PARQUET or {writer.kind, reader.kind} <= _PARQUET_TEXTS

@@ -44,7 +44,7 @@ def ruled(column: Column, kind: Any) -> Any:
         kind = float
         # A bounded number is none of those that JSON has no numerals for.
         rules = {name: float(value) for name, value in rules.items()}
-    if column.kind.startswith("int"):
+    if column.kind in ("int16", "int32", "int64"):
         return _whole(int(column.kind.removeprefix("int")), rules)
     return Annotated[kind, msgspec.Meta(**rules)]
 

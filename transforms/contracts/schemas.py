@@ -42,6 +42,9 @@ _ANNOTATIONS: dict[str, Any] = {
     "time": dt.time,
     "timestamp": dt.datetime,
     "timestamptz": dt.datetime,
+    "timetz": dt.time,
+    "interval": str,
+    "array": list,
     "uuid": uuid.UUID,
     "json": Any,
 }

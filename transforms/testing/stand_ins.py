@@ -108,7 +108,7 @@ def _text(value: str, column: Column, digest: bytes, number: int) -> str:
     if kind == "decimal":
         scale = _scale(column, value if _is_number(value) else 0)
         return f"{_bounded(column, number, scale, 10**_DIGITS_MAX):.{scale}f}"
-    if kind in _FLOATS or kind.startswith("int"):
+    if kind in (*_FLOATS, *_SIZES, "int64"):
         return str(_bounded(column, number, 0, _SIZES.get(kind, _BIG)))
     if kind in ("string", ""):
         return _letters(value, column, digest)
@@ -119,6 +119,8 @@ def _text(value: str, column: Column, digest: bytes, number: int) -> str:
         "timestamp": f"{day}T00:00:00Z",
         "timestamptz": f"{day}T00:00:00Z",
         "time": f"{number % 24:02d}:00:00",
+        "timetz": f"{number % 24:02d}:00:00Z",
+        "interval": f"PT{number % _DAY_S}S",
         "uuid": str(uuid.UUID(bytes=digest[:16], version=4)),
         "bytes": b64encode(_cut(digest, column)).decode(),
         "json": "{}",

@@ -163,7 +163,7 @@ def test_latest_is_fixed_to_an_instant(load_text: Load) -> None:
         ("9092}\n", "9092}\n    rate_limit_per_s: true\n", "5: source.kafka.rate_limit_per_s: found true, expected a whole number"),  # noqa: E501
         ("${PORT:-5432}", "yes", "17: sinks.warehouse.port: found yes, expected a whole number"),
         ("order_id: int64", "order_id:", "10: entities.orders.contract.order_id: found nothing, expected a type, or a mapping of fields"),  # noqa: E501
-        ("order_id: int64", "order_id: decimal", "10: entities.orders.contract.order_id: found 'decimal', expected one of bool, int16, int32, int64, float32, float64, decimal(p,s), string, bytes, date, time, timestamp, timestamptz, uuid, json (did you mean 'decimal(p,s)'?)"),  # noqa: E501
+        ("order_id: int64", "order_id: decimals", "10: entities.orders.contract.order_id: found 'decimals', expected one of bool, int16, int32, int64, float32, float64, decimal, decimal(p,s), string, bytes, date, time, timestamp, timestamptz, timetz, interval, uuid, json, array(type) (did you mean 'decimal'?)"),  # noqa: E501
         ("client: acme", "---\n---", "2: found a second document, expected one a file"),
         ("9092}\n", "9092}\n    start: {}\n", "5: source.kafka.start: found neither, expected exactly one of 'timestamp' and 'offsets'"),  # noqa: E501
         ("9092}\n", "9092}\n    start: {timestamp: 2024-05-01}\n", "5: source.kafka.start.timestamp: found 2024-05-01, expected a time with its zone, such as 2024-05-01T00:00:00Z"),  # noqa: E501
