@@ -15,6 +15,7 @@ import typer
 
 from tillstream.configs.cli import schema, validate
 from tillstream.pipelines.errors import TillstreamError, UserError
+from tillstream.runners.capture.cli import capture
 from tillstream.runners.cli import run, setup, stop
 from tillstream.runners.demo.cli import demo, traffic
 from tillstream.runners.dlq.cli import dlq
@@ -69,6 +70,7 @@ app.add_typer(new, name="new")
 app.add_typer(transforms, name="transforms")
 app.add_typer(contract, name="contract")
 app.add_typer(dlq, name="dlq")
+app.add_typer(capture, name="capture")
 
 
 def main() -> None:

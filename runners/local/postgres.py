@@ -133,7 +133,13 @@ class Source(Postgres):
     name = port = "source"
     listens = ("source",)
     role_options = "superuser"
-    settings = {"wal_level": "logical", "max_wal_senders": 10, "max_replication_slots": 10}
+    settings = {
+        "wal_level": "logical",
+        "max_wal_senders": 10,
+        "max_replication_slots": 10,
+        # A stack whose Connect is down must not fill a laptop's disk.
+        "max_slot_wal_keep_size": "4GB",
+    }
 
 
 class Warehouse(Postgres):
