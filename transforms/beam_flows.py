@@ -25,7 +25,6 @@ from tillstream.pipelines.isolation.guard import ClientRaised, RecordGuard
 from tillstream.pipelines.isolation.steps import run_step
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, Mutation
 from tillstream.pipelines.sharding import shard_key
-from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.flow_runner import EventReader, letter_of, mutations_of
 from tillstream.transforms.flows import Flow, Kind, flows_of, registry_of
 from tillstream.transforms.keyed_state import StateEntry
@@ -259,7 +258,6 @@ def _caught(config: ClientConfig, target: str) -> beam.DoFn:
                 strike = guard.condemned[record.offset]
                 return [_letter(batch, record, strike.error(), flow, strike.trace)]
             try:
-                refuse_placeholders(record.after)
                 event = self._tillstream_reader.event(batch, record)
                 guard.enter(record)
                 try:

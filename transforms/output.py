@@ -40,6 +40,10 @@ class RowStage(Protocol):
         """
         ...
 
+    def without(self, unknown: tuple[str, ...]) -> RowStage:
+        """Return the stage for rows in which some columns were not sent: it does not look at those."""
+        ...
+
 
 def contracts_of(config: ClientConfig) -> Mapping[str, CompiledContract | None]:
     """Return each entity's contract, compiled; None where it has none, and then rows pass as they are."""

@@ -24,6 +24,8 @@ __all__ = ["MutationPacker", "Packed", "encodable"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _Evolved: TypeAlias = tuple[tuple[str, str], ...]
+# Entity, columns, records, evolved columns, columns whose values the source did not send.
+_Group: TypeAlias = tuple[str, tuple[str, ...], list[MutationRecord], _Evolved, tuple[str, ...]]
 Packed: TypeAlias = tuple[str, tuple[str, ...], MutationRecord]
 
 
@@ -54,7 +56,7 @@ class MutationPacker:
         self._stages = stages
         self._contracts = contracts
         self._keys = keys
-        self._groups: list[tuple[str, tuple[str, ...], list[MutationRecord], _Evolved]] = []
+        self._groups: list[_Group] = []
 
     def check(self, mutation: Mutation) -> Packed:
         """Check one mutation; what comes back can be appended.
@@ -89,31 +91,36 @@ class MutationPacker:
         self.append_evolved(entity, columns, record, ())
 
     def append_evolved(
-        self, entity: str, columns: tuple[str, ...], record: MutationRecord, evolved: _Evolved
+        self,
+        entity: str,
+        columns: tuple[str, ...],
+        record: MutationRecord,
+        evolved: _Evolved,
+        unknown: tuple[str, ...] = (),
     ) -> None:
-        """Append a record whose columns are more, or wider, than those of its contract."""
+        """Append a record whose columns are more, or wider, than those of its contract, or partly unknown."""
         if self._groups:
-            last_entity, last_columns, records, last_evolved = self._groups[-1]
-            same = columns == last_columns and evolved == last_evolved
+            last_entity, last_columns, records, last_evolved, last_unknown = self._groups[-1]
+            same = columns == last_columns and evolved == last_evolved and unknown == last_unknown
             if last_entity == entity and (not columns or same):
                 records.append(record)
                 return
         if not columns:
             contract = self._contracts[entity]
             columns = contract.columns if contract is not None else ()
-        self._groups.append((entity, columns, [record], evolved))
+        self._groups.append((entity, columns, [record], evolved, unknown))
 
     def extend(
         self, entity: str, columns: tuple[str, ...], records: list[MutationRecord], evolved: _Evolved = ()
     ) -> None:
         """Append records that are checked already and share their columns; takes the list over."""
-        self._groups.append((entity, columns, records, evolved))
+        self._groups.append((entity, columns, records, evolved, ()))
 
     def keep_only(self, entity: str, index: int) -> None:
         """Forget what was gathered but the mutation of one entity and number."""
         found = [
-            (name, columns, [record for record in records if record.index == index], evolved)
-            for name, columns, records, evolved in self._groups
+            (name, columns, [record for record in records if record.index == index], evolved, unknown)
+            for name, columns, records, evolved, unknown in self._groups
             if name == entity
         ]
         self._groups = [group for group in found if group[2]]
@@ -126,9 +133,10 @@ class MutationPacker:
         groups, self._groups = self._groups, []
         batches: list[MutationBatch] = []
         letters: list[DeadLetter] = []
-        for entity, columns, gathered, evolved in groups:
+        for entity, columns, gathered, evolved, unknown in groups:
             records = gathered
-            for stage in self._stages.get(entity, ()):
+            stages = self._stages.get(entity, ())
+            for stage in [each.without(unknown) for each in stages] if unknown else stages:
                 records, refused = stage.sift(batch, columns, records)
                 letters += [_letter(batch, entity, columns, self._keys[entity], each) for each in refused]
             if records:
@@ -143,6 +151,7 @@ class MutationPacker:
                         self._keys[entity],
                         tuple(records),
                         evolved=evolved,
+                        unknown=unknown,
                     )
                 )
         return batches, letters

@@ -24,7 +24,6 @@ from tillstream.transforms.aggregates.messages import (
     encode_counted,
 )
 from tillstream.transforms.aggregates.windowing import Windows
-from tillstream.transforms.contracts.compiled import refuse_placeholders
 from tillstream.transforms.flow_runner import EventReader, letter_of
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry
@@ -110,7 +109,6 @@ class AggregateRouter:
         guard = self._guard
         if guard.condemned is not None and record.offset in guard.condemned:
             raise guard.condemned[record.offset].error()
-        refuse_placeholders(record.after)
         event = self._reader.event(batch, record)
         assert event.after is not None  # as record.after
         guard.enter(record)

@@ -11,7 +11,8 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation
 from tillstream.pipelines.sharding import shard_key, shard_of
-from tillstream.transforms.contracts.compiled import refuse_placeholders
+from tillstream.transforms.contracts.models import columns_of_model
+from tillstream.transforms.contracts.unavailable import ANYTHING, Unavailable
 from tillstream.transforms.flow_runner import letter_of
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry
@@ -26,6 +27,7 @@ from tillstream.transforms.lookups.messages import (
     ResolveFrame,
     Subscription,
 )
+from tillstream.transforms.lookups.rows import unavailable_in
 from tillstream.transforms.routing import Message
 from tillstream.transforms.shard_state import FOREVER_US, Shard
 
@@ -66,6 +68,7 @@ class ReferenceRouter:
     def __init__(self, config: ClientConfig, entity: str, check: Callable[[bytes], Any]) -> None:
         self._flink = config.flink
         self._check = check
+        self._unavailable = unavailable_in(config, entity)
         self._flow = Flow(entity, entity, "copy")
 
     def route(
@@ -77,15 +80,15 @@ class ReferenceRouter:
         version = state.counters.get(_VERSION, 0)
         for record in batch.records:
             try:
-                if record.after is not None:
-                    refuse_placeholders(record.after)
-                    self._check(record.after)
+                row = self._unavailable.known(record)
+                if row is not None:
+                    self._check(row)
             except RecordError as error:
                 letters.append(letter_of(batch, record, error, self._flow))
                 continue
             version += 1
             changes.append(
-                ReferenceChange(batch.entity, record.key, version, record.source_time_us, record.after)
+                ReferenceChange(batch.entity, record.key, version, record.source_time_us, row)
             )
         if not changes:
             return (), letters
@@ -110,6 +113,7 @@ class EventRouter:
         self._horizon_us = horizon_us(flow)
         self._lookups = [(name, each.entity) for name, each in flow.parameters.lookups.items()]
         self._keys = LookupKeys(flow.parameters.lookups, config.entities)
+        self._unavailable = _unavailable_in(flow)
 
     def route(
         self, batch: ChangeBatch, state: Shard[StateEntry]
@@ -122,14 +126,15 @@ class EventRouter:
         now_us = max([*times, state.newest_us or 0])
         for record in batch.records:
             try:
-                keys = self._asked(record)
+                whole = self._unavailable.whole(record)
+                keys = self._asked(whole)
             except RecordError as error:
                 letters.append(letter_of(batch, record, error, self._flow))
                 continue
             moves.version += 1
             self._move(moves, record.key, keys, now_us)
             needs = () if keys is None else self._needs(moves, keys)
-            kept = record if keys is None else msgspec.structs.replace(record, before=None)
+            kept = whole if keys is None else msgspec.structs.replace(whole, before=None)
             attempt = 0 if batch.replay is None else batch.replay.attempt
             changes.append(EventChange(self._flow.target, moves.version, kept, needs, attempt=attempt))
         if self._horizon_us is not None:
@@ -141,7 +146,6 @@ class EventRouter:
     def _asked(self, record: ChangeRecord) -> tuple[KeyValues | None, ...] | None:
         if record.after is None:
             return None
-        refuse_placeholders(record.after)
         return self._keys.read(record.after)
 
     def _move(
@@ -267,3 +271,11 @@ class _Moves:
             return
         self.state.delete(place)
         self.subscriptions.append(Subscription(entity, key, self._shard, self.version, wanted=False))
+
+
+def _unavailable_in(flow: Flow) -> Unavailable:
+    """Return what settles the columns that an event must have: those of the input contract, and its keys."""
+    if flow.info is None or flow.info.input is None:
+        return ANYTHING
+    keys = dict.fromkeys([name for each in flow.parameters.lookups.values() for name in each.columns], "")
+    return Unavailable({**keys, **{column.name: column.kind for column in columns_of_model(flow.info.input)}})

@@ -11,9 +11,10 @@ from tillstream.configs import ClientConfig, Column
 from tillstream.pipelines.errors import RecordError
 from tillstream.transforms.contracts.compiled import CompiledContract
 from tillstream.transforms.contracts.models import columns_of_model
+from tillstream.transforms.contracts.unavailable import ANYTHING, Unavailable
 from tillstream.transforms.flows import registry_of
 
-__all__ = ["row_reader"]
+__all__ = ["row_reader", "unavailable_in"]
 
 _decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -31,14 +32,22 @@ def row_reader(config: ClientConfig, entity: str) -> Callable[[bytes], dict[str,
     Returns:
         A function that raises RecordError where a row breaks that contract, or is none.
     """
-    model = config.entities[entity]
-    columns: tuple[Column, ...] = ()
-    if model.transform is None:
-        columns = model.columns()
-    else:
-        read = registry_of(config).info(model.transform).input
-        columns = () if read is None else columns_of_model(read)
+    columns = _columns_of(config, entity)
     return CompiledContract(entity, columns, ()).typed if columns else _decode
+
+
+def unavailable_in(config: ClientConfig, entity: str) -> Unavailable:
+    """Return what settles the columns of a looked-up row that the source did not send."""
+    columns = _columns_of(config, entity)
+    return Unavailable({column.name: column.kind for column in columns}) if columns else ANYTHING
+
+
+def _columns_of(config: ClientConfig, entity: str) -> tuple[Column, ...]:
+    model = config.entities[entity]
+    if model.transform is None:
+        return model.columns()
+    read = registry_of(config).info(model.transform).input
+    return () if read is None else columns_of_model(read)
 
 
 def _decode(row: bytes) -> dict[str, Any]:

@@ -143,6 +143,13 @@ class ExpectRows:
                 return self._sift_each(records)
         return records, ()
 
+    def without(self, unknown: tuple[str, ...]) -> ExpectRows:
+        """Return the stage without expectations about columns that were not sent."""
+        checks = [each for each in self._checks if set(unknown).isdisjoint(each[1].columns)]
+        stage = ExpectRows(self._client, self._entity, checks, self._maskers)
+        stage._warnings = self._warnings
+        return stage
+
     def _sift_each(self, records: list[MutationRecord]) -> tuple[list[MutationRecord], Sequence[Refused]]:
         kept: list[MutationRecord] = []
         refused: list[Refused] = []
@@ -201,6 +208,7 @@ class MaskRows:
     def __init__(self, key: Sequence[str], maskers: dict[str, Masker], *, typed: bool) -> None:
         self._maskers = maskers
         self._typed = typed
+        self._key_columns = tuple(key)
         self._keys = [(place, maskers[name]) for place, name in enumerate(key) if name in maskers]
         self._columns: tuple[str, ...] = ()
         self._rewrite = _rewriter((), maskers, typed=typed)
@@ -227,6 +235,11 @@ class MaskRows:
             )
             for record, values in zip(records, masked, strict=True)
         ], ()
+
+    def without(self, unknown: tuple[str, ...]) -> MaskRows:
+        """Return the stage for rows that have null for columns that were not sent: that stays null."""
+        maskers = {name: each for name, each in self._maskers.items() if name not in unknown}
+        return MaskRows(self._key_columns, maskers, typed=self._typed)
 
     def _key(self, key: tuple[Any, ...]) -> tuple[Any, ...]:
         values = list(key)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tillstream.configs import Column, ColumnModel
 from tillstream.pipelines.errors import RecordError
-from tillstream.transforms.contracts.compiled import CompiledContract, refuse_placeholders
+from tillstream.transforms.contracts.compiled import CompiledContract
 
 
 def contract(**types: str) -> CompiledContract:
@@ -144,20 +144,6 @@ def test_a_key_may_not_be_null() -> None:
     """Columns of the key are required."""
     with pytest.raises(RecordError):
         contract().decode(b'{"id":null}')
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        b'{"id":1,"v":"__debezium_unavailable_value"}',
-        b'{"id":1,"v":"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="}',
-    ],
-)
-def test_placeholders_are_never_data(row: bytes) -> None:
-    """An unchanged large column that was not sent is refused, not written."""
-    with pytest.raises(RecordError) as caught:
-        refuse_placeholders(row)
-    assert caught.value.reason == "unavailable_value"
 
 
 def test_python_values_convert_like_json() -> None:

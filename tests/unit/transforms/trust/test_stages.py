@@ -271,3 +271,19 @@ def test_a_client_without_masks_needs_no_salt(monkeypatch: pytest.MonkeyPatch) -
     """Nothing is read that nobody uses."""
     monkeypatch.delenv("TEST_SALT")
     assert row_stages(config()) == {"people": []}
+
+
+def test_what_was_not_sent_is_neither_checked_nor_masked() -> None:
+    """Null stands for a column that a change did not bring; it says nothing, and stays null."""
+    expectations = [
+        {"expect": "not_null", "column": "email"},
+        {"expect": "range", "column": "score", "max": 1},
+    ]
+    stages = row_stages(config(expectations=expectations))["people"]
+    batch = ChangeBatch("shop", "people", 0, "t", 0, ("id",), ())
+    refused, rows = [], [row(1, email=None), row(2, email=None, score=2.0)]
+    for stage in stages:
+        rows, found = stage.without(("email",)).sift(batch, COLUMNS, rows)
+        refused += [each.record.offset for each in found]
+    assert [(each.offset, (each.values or ())[1]) for each in rows] == [(1, None)]
+    assert refused == [2]
