@@ -1,18 +1,39 @@
 """Describe how change events are written in messages."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tillstream.configs.base import ConfigModel
+from tillstream.configs.base import NO_TRUTH, ConfigModel
 
-__all__ = ["Events", "Format"]
+__all__ = ["Events", "Format", "SourceColumn"]
 
 Format = Literal["debezium_json", "debezium_avro", "avro", "cloudevents", "flattened"]
 
 
+class SourceColumn(ConfigModel):
+    """Say what messages without a schema do not tell of a column, and its numbers do not either."""
+
+    scale: Annotated[int, Field(ge=0, le=1000), NO_TRUTH] | None = Field(
+        default=None,
+        description="Digits after the point of the source's decimal, where decimal_handling_mode is precise.",
+    )
+    fraction_digits: Annotated[int, Field(ge=0, le=9), NO_TRUTH] | None = Field(
+        default=None,
+        description=(
+            "Digits of a second's fraction in the source's time or timestamp, where time_precision_mode is "
+            "adaptive: up to 3 come as milliseconds, up to 6 as microseconds, others as nanoseconds. A "
+            "column without a precision has 6 in Postgres, 0 in MySQL."
+        ),
+    )
+
+
 class Events(ConfigModel):
-    """Say how change events are written in messages or lines."""
+    """Say how change events are written in messages or lines.
+
+    The handling modes are those of the connector's configuration. They matter where JSON comes without
+    schemas: a message with one says itself what its values are.
+    """
 
     format: Format = Field(
         default="debezium_json",
@@ -21,5 +42,44 @@ class Events(ConfigModel):
             "in Avro, with the id of a schema in a registry. avro: Avro with a schema from a file. "
             "cloudevents: the envelope inside a CloudEvent. flattened: rows as Debezium's transform "
             "ExtractNewRecordState writes them."
+        ),
+    )
+    decimal_handling_mode: Literal["string", "precise", "double"] = Field(
+        default="string",
+        description=(
+            "The connector's decimal.handling.mode. precise: base64, whose scale `columns` names, or numbers "
+            "(decimal.format=numeric). double: numbers; what they lost, the source lost."
+        ),
+    )
+    time_precision_mode: Literal[
+        "isostring", "adaptive", "adaptive_time_microseconds", "connect", "microseconds", "nanoseconds"
+    ] = Field(
+        default="isostring",
+        description=(
+            "The connector's time.precision.mode. adaptive: `columns` names the digits of times and "
+            "timestamps; adaptive_time_microseconds: of timestamps."
+        ),
+    )
+    binary_handling_mode: Literal["base64", "bytes", "base64-url-safe", "hex"] = Field(
+        default="base64",
+        description="The connector's binary.handling.mode; bytes come as base64 in JSON.",
+    )
+    interval_handling_mode: Literal["string", "numeric"] = Field(
+        default="string",
+        description="The connector's interval.handling.mode. numeric: microseconds, months as 30.4375 days.",
+    )
+    columns: dict[str, dict[str, SourceColumn]] = Field(
+        default_factory=dict,
+        description="Entity to column to what its handling mode leaves open; none by default.",
+    )
+    delete_tombstone_handling_mode: Literal[
+        "tombstone", "delete-to-tombstone", "rewrite", "rewrite-with-tombstone", "drop"
+    ] = Field(
+        default="tombstone",
+        description=(
+            "For format flattened, the transform's delete.tombstone.handling.mode. tombstone: a tombstone is "
+            "the delete, and has no position, so positions are left aside; use deduplication by event_id. "
+            "delete-to-tombstone: a tombstone is the delete, its position comes in headers (add.headers). "
+            "rewrite, rewrite-with-tombstone: records with __deleted are the deletes. drop: there are none."
         ),
     )

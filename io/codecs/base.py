@@ -16,16 +16,18 @@ from typing import Any, ClassVar, TypeAlias
 import msgspec
 
 from tillstream.configs import ClientConfig, Column
+from tillstream.configs.events import Events
 from tillstream.pipelines.decimals import KeySpelling
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeRecord, Operation, Position, RowSchema
 
-__all__ = ["EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of", "truncate_of"]
+__all__ = ["DEFAULT_EVENTS", "EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of", "truncate_of"]
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 
 # In place of a shard: the change concerns all of them, as a truncate does.
 EVERY_SHARD = -1
+DEFAULT_EVENTS = Events()
 _INT_MAX = (1 << 63) - 1
 _encode = msgspec.json.Encoder().encode
 
@@ -38,19 +40,28 @@ class Codec(ABC):
         key_columns: names of the key's columns, in the config's order.
         shards: how many shards the client has.
         columns: of the entity's contract, which tell how decimals of the key are spelt.
+        events: how the client's events are written.
 
     Attributes:
         schema: columns and types of the row that was decoded last, where its message declares them; the same
             object for as long as they stay the same.
         reads_headers: whether `decode` wants the message's headers.
+        reads_tombstones: whether tombstones are changes too, for `tombstone`.
     """
 
     reads_headers: ClassVar[bool] = False
+    reads_tombstones: bool = False
 
     def __init__(
-        self, entity: str, key_columns: tuple[str, ...], shards: int, columns: Sequence[Column] = ()
+        self,
+        entity: str,
+        key_columns: tuple[str, ...],
+        shards: int,
+        columns: Sequence[Column] = (),
+        events: Events = DEFAULT_EVENTS,
     ) -> None:
         self.schema: RowSchema = ()
+        self.events = events
         self._key_columns = key_columns
         self._shards = shards
         self._seed = zlib.crc32(entity.encode())
@@ -83,6 +94,22 @@ class Codec(ABC):
         Raises:
             RecordError: `malformed`, where it cannot be told.
         """
+
+    def tombstone(
+        self, key: bytes | None, offset: int, time_us: int, headers: Headers = None
+    ) -> tuple[int, ChangeRecord]:
+        """Return what `decode` does, of a message without a value; where `reads_tombstones` says so.
+
+        Args:
+            key: the message's key as it was read.
+            offset: place in the topic-partition.
+            time_us: of the message, microseconds since 1970 UTC.
+            headers: of the message.
+
+        Raises:
+            RecordError: as `decode` does.
+        """
+        raise NotImplementedError
 
     def shard_of(self, key: tuple[Any, ...]) -> int:
         """Return the shard of a change with this key, spelt as `decode` spells it."""
@@ -128,7 +155,9 @@ def truncate_of(
 
 # Imported where a client uses them: each may need a package of its own.
 _CODECS: dict[str, str] = {
+    "cloudevents": "tillstream.io.codecs.cloudevents:CloudEventsCodec",
     "debezium_json": "tillstream.io.codecs.debezium_json:DebeziumJsonCodec",
+    "flattened": "tillstream.io.codecs.flattened:FlattenedCodec",
 }
 
 
@@ -143,7 +172,7 @@ def codec_for(config: ClientConfig, entity: str) -> Codec:
     """Return the codec of one of a client's entities that has a topic."""
     described = config.entities[entity]
     return codec_class(config.source.events.format)(
-        entity, tuple(described.key), config.flink.shards, described.columns()
+        entity, tuple(described.key), config.flink.shards, described.columns(), config.source.events
     )
 
 

@@ -23,6 +23,8 @@ __all__ = ["ConnectSchemas", "RowForm", "spelling_in"]
 
 _SCHEMAS_MAX = 64
 _DEPTH_MAX = 32
+# Of an object, or null; empty where there is none.
+_SCHEMA_STARTS = (b"{", b"n")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -63,7 +65,7 @@ class ConnectSchemas:
         self._prefix = b""
         self._form = RowForm()
 
-    def open(self, value: bytes) -> tuple[bytes | msgspec.Raw, RowForm] | None:
+    def open(self, value: bytes) -> tuple[bytes, RowForm] | None:
         """Return the payload of a message and the form of its rows; None where it is not wrapped.
 
         Raises:
@@ -79,9 +81,10 @@ class ConnectSchemas:
             wrapped = _decode_wrapped(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        if not wrapped.payload or not wrapped.schema:
+        schema, payload = bytes(wrapped.schema), bytes(wrapped.payload)
+        # Columns may be named so too.
+        if schema[:1] not in _SCHEMA_STARTS or payload[:1] not in _SCHEMA_STARTS:
             return None
-        schema, payload = bytes(wrapped.schema), wrapped.payload
         form = self._known.get(schema)
         if form is None:
             form = self._read(schema)

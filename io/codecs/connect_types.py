@@ -38,7 +38,7 @@ from tillstream.io.codecs.connect_times import (
     whole,
 )
 
-__all__ = ["PLACEHOLDER", "Spell", "Spelling", "decimal_text", "scaled_text", "spelling_of"]
+__all__ = ["PLACEHOLDER", "Spell", "Spelling", "decimal_text", "each_of", "scaled_text", "spelling_of"]
 
 Spell: TypeAlias = Callable[[Any], Any]
 
@@ -191,10 +191,12 @@ def _wkb(value: Any) -> Any:
 def _array(items: Spelling) -> Spelling:
     if items.kind.startswith("array("):
         items = Spelling("json", _texts(items.spell), _texts(items.respell))
-    return Spelling(f"array({items.kind})", _each(items.spell), _each(items.respell))
+    return Spelling(f"array({items.kind})", each_of(items.spell), each_of(items.respell))
 
 
-def _each(spell: Spell | None) -> Spell:
+def each_of(spell: Spell | None) -> Spell:
+    """Return what spells the items of an array, given what spells one; nulls stay."""
+
     def spell_all(value: Any) -> Any:
         if value in _PLACEHOLDER_ARRAYS:
             return PLACEHOLDER
