@@ -14,10 +14,12 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks import Sink, Writer, open_sink
 from tillstream.io.sinks.letters import letter_id
+from tillstream.io.sinks.unavailable import whole_rows
 from tillstream.pipelines.isolation.budget import ErrorBudget
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
+from tillstream.pipelines.transactions import MutationUnit
 
-__all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
+__all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce", "WriteUnits"]
 
 # Bounds memory where a bundle is a whole bounded input.
 _BUFFERED_MUTATIONS_MAX = 50_000
@@ -62,6 +64,7 @@ class WriteMutations(beam.DoFn):
     def process(self, element: tuple[bytes, bytes]) -> tuple[()]:
         """Buffer a batch for each of its sinks; write when many have gathered."""
         self._buffer(MutationBatch.decode(element[1]))
+        self._write_many()
         return ()
 
     def finish_bundle(self) -> None:
@@ -77,13 +80,21 @@ class WriteMutations(beam.DoFn):
 
     def _buffer(self, batch: MutationBatch) -> None:
         only = batch.only_sinks
+        letters: list[DeadLetter] = []
         for name in self._routes[batch.entity]:
             # The others need its number all the same.
             own = batch if not only or name in only else msgspec.structs.replace(batch, records=())
+            if own.unknown and not self._sinks[name].keeps_values:
+                own, refused = whole_rows(name, own)
+                letters += refused
             self._buffered[name].append(own)
         for letter in batch.settled:
             self._settled[letter_id(letter)] = letter
+        if letters:
+            self._refuse(letters)
         self._mutations += len(batch.records)
+
+    def _write_many(self) -> None:
         if self._mutations >= _BUFFERED_MUTATIONS_MAX:
             self._write()
 
@@ -142,6 +153,28 @@ class WriteMutationsOnce(WriteMutations):
     ) -> tuple[()]:
         """Buffer a batch for each of its sinks; write when many have gathered."""
         return super().process(element)
+
+
+class WriteUnits(WriteMutationsOnce):
+    """Write each bundle's transactions, none of them cut.
+
+    Input: (GATHERED, MutationUnit frame), in order. Output and what it needs: as of `WriteMutationsOnce`.
+
+    Delivery guarantees:
+        As of `WriteMutationsOnce`. All batches of a unit come to a sink in one `write`; a sink that applies
+        that in one transaction shows all of them at once.
+    """
+
+    def process(
+        self,
+        element: tuple[bytes, bytes],
+        keyed: Any = beam.DoFn.StateParam(WriteMutationsOnce.KEYED),  # noqa: ARG002
+    ) -> tuple[()]:
+        """Buffer a unit's batches for each of their sinks; write when many have gathered."""
+        for batch in MutationUnit.decode(element[1]).batches:
+            self._buffer(batch)
+        self._write_many()
+        return ()
 
 
 class WriteDeadLetters(beam.DoFn):

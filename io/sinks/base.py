@@ -59,9 +59,12 @@ class Sink(ABC):
 
     Attributes:
         guarantee: the most that it gives, with a writer and with batches that are numbered.
+        keeps_values: whether it keeps a row's own values where a change does not bring them
+            (`MutationBatch.unknown`); the others get whole rows only.
     """
 
     guarantee: ClassVar[Literal["exactly-once", "at-least-once"]] = "at-least-once"
+    keeps_values: ClassVar[bool] = False
 
     def __init__(
         self,

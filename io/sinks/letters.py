@@ -40,7 +40,13 @@ class Encoder(Protocol):
         ...
 
 
-def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
+def refused(
+    sink: str,
+    batch: MutationBatch,
+    record: MutationRecord,
+    detail: str,
+    reason: str = "refused_by_sink",
+) -> DeadLetter:
     """Return the dead letter of one mutation.
 
     Args:
@@ -48,18 +54,19 @@ def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str
         batch: that the mutation came in.
         record: the mutation.
         detail: what the far side said.
+        reason: a short name of the rule.
     """
     return DeadLetter(
         client=batch.client,
         entity=batch.entity,
         step="write",
-        reason="refused_by_sink",
+        reason=reason,
         detail=detail,
         topic=batch.topic,
         partition=batch.partition,
         offset=record.offset,
         index=record.index,
-        key=row_json(batch.key_columns, record.key),
+        key=row_json(batch.key_columns, record.key) if record.key else None,
         payload=None if record.values is None else row_json(batch.columns, record.values),
         sink=sink,
         position=record.position,

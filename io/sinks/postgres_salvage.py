@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg
@@ -10,6 +10,7 @@ import psycopg
 from tillstream.io.sinks.letters import refused
 from tillstream.io.sinks.postgres_errors import Cause, cause_of, describe
 from tillstream.io.sinks.postgres_merge import Connection, Merge
+from tillstream.io.sinks.postgres_partial import NoRowError, histories
 from tillstream.pipelines.records import DeadLetter, MutationBatch, MutationRecord
 
 __all__ = ["salvage"]
@@ -50,7 +51,7 @@ def salvage(
     # A deferred constraint would refuse the commit, when no row can be told from another any more.
     connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     letters: list[DeadLetter] = []
-    history: dict[Any, list[tuple[MutationBatch, MutationRecord]]] = {}
+    history: Mapping[Any, Sequence[tuple[MutationBatch, MutationRecord, MutationRecord]]] = {}
     trials = _Trials(connection, merge)
     slices = [records] if records else []
     while slices:
@@ -62,16 +63,14 @@ def salvage(
             size = -(-len(part) // _PARTS)
             slices += [part[start : start + size] for start in range(0, len(part), size)][::-1]
             continue
-        if not history:
-            for batch in batches:
-                for record in batch.records:
-                    history.setdefault(merge.identify(record.key), []).append((batch, record))
-        for batch, record in reversed(history[merge.identify(part[0].key)]):
-            if record is not part[0]:
-                error = trials.write([record])
+        history = history or histories(batches, merge.identify)
+        for batch, record, made in reversed(history[merge.identify(part[0].key)]):
+            if made != part[0]:
+                error = trials.write([made])
             if error is None:
                 break
-            letters.append(refused(sink, batch, record, describe(error)))
+            reason = error.reason if isinstance(error, NoRowError) else "refused_by_sink"
+            letters.append(refused(sink, batch, record, describe(error), reason))
     return letters
 
 

@@ -29,12 +29,17 @@ MARK = DeadLetter("acme", "things", "transform", "", "", "t", 3, 7, attempt=5, s
 
 
 class Sinks:
-    """Be all sinks, and note what they are given, in order."""
+    """Be all sinks, and note what they are given, in order; the one named west keeps its own values."""
 
     def __init__(self) -> None:
         self.found: list[Any] = []
         self.refuses = False
         self._name = ""
+
+    @property
+    def keeps_values(self) -> bool:
+        """Tell whether it does."""
+        return self._name == "west"
 
     def open(self, _: ClientConfig, name: str, *rest: Any) -> Sinks:
         """Return the sink of a name."""
@@ -92,3 +97,9 @@ def test_what_is_refused_again_is_a_letter_of_the_attempt(sinks: Sinks) -> None:
     written(made)
     letters = [each for each in sinks.found if each[0] == "write"]
     assert letters == [("write", "open", 5), ("write", "open", 0)] * 2
+
+
+def test_rows_that_lack_columns_go_only_where_values_are_kept(sinks: Sinks) -> None:
+    """The sink that writes whole rows gets the number of the batch, and its rows become dead letters."""
+    written(msgspec.structs.replace(batch("id", upsert(1)), sequence=4, unknown=("name",)))
+    assert sinks.found == [("write", "open", 0), ("east", 4, 0), ("west", 4, 1)]
