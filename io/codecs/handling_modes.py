@@ -57,6 +57,8 @@ def _spell_of(column: Column, events: Events, hint: SourceColumn) -> Spell | Non
         return None if spell is None else each_of(spell)
     if kind == "decimal":
         return _decimal(events.decimal_handling_mode, hint.scale)
+    if hint.geometry:
+        return spelling_of("struct", "io.debezium.data.geometry.Geometry").respell
     if kind == "bytes":
         return _bytes(events.binary_handling_mode)
     if kind == "interval":

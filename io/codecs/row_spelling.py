@@ -38,18 +38,23 @@ class RowSpelling:
         Raises:
             RecordError: `malformed`, naming the column.
         """
+        return self.split(row)[0]
+
+    def split(self, row: bytes) -> tuple[bytes, dict[str, Any]]:
+        """Return what `respell` does, and the values of the columns that are left out."""
         found: dict[str, Any]
         try:
             found = _decode_row(row)
+            others = {name: _decode_value(found.pop(name)) for name in self._left_out.intersection(found)}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is no JSON object: {error}") from error
-        if not self._left_out.isdisjoint(found):
-            found = {name: value for name, value in found.items() if name not in self._left_out}
+        if not others and not self._columns:
+            return row, others
         for name, kind, spell in self._columns:
             raw = found.get(name)
             if raw is not None:
                 found[name] = _respelt(raw, name, kind, spell)
-        return _encode(found)
+        return _encode(found), others
 
 
 def _respelt(raw: msgspec.Raw, name: str, kind: str, spell: Spell) -> Any:
