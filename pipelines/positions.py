@@ -246,6 +246,24 @@ _INT_BYTES_MAX = 16
 _INT_TAGS = {size: bytes((_ZERO_TAG + size,)) for size in range(-_INT_BYTES_MAX, _INT_BYTES_MAX + 1)}
 
 
+def _layout(kind: int, place_bytes: int, lsn_bytes: int) -> tuple[int, int, int]:
+    """Return a Postgres position's form with zeros for its LSNs, where the first one goes, and its length."""
+    parts = [_INT_TAGS[0], _INT_TAGS[place_bytes], bytes(place_bytes), _INT_TAGS[(kind + 1) // 2]]
+    parts += [bytes((kind,)) if kind else b"", _INT_TAGS[lsn_bytes], bytes(lsn_bytes)]
+    form = b"".join(parts)
+    behind = len(b"".join(parts[3:]))
+    return int.from_bytes(form, "big"), 8 * behind, len(form)
+
+
+# Kind, bytes of the place, bytes of the LSN: of the positions of epoch 0.
+_LAYOUTS = {
+    (kind, place_bytes, lsn_bytes): _layout(kind, place_bytes, lsn_bytes)
+    for kind in (_SNAPSHOT, _STREAM, _FIRST_STREAM)
+    for place_bytes in range(9)
+    for lsn_bytes in range(9)
+}
+
+
 def sortable(position: Position) -> bytes:
     """Return bytes that compare, byte by byte, as positions do; for a `bytea` column.
 
@@ -255,6 +273,15 @@ def sortable(position: Position) -> bytes:
     Raises:
         ValueError: if a number takes more than 16 bytes.
     """
+    if len(position) == _POSTGRES_LENGTH:
+        # One is written with every row: a third of the time.
+        try:
+            epoch, place, kind, lsn = position
+            base, shift, size = _LAYOUTS[kind, (place.bit_length() + 7) >> 3, (lsn.bit_length() + 7) >> 3]
+            if epoch == 0:
+                return (base | place << shift | lsn).to_bytes(size, "big")
+        except (AttributeError, KeyError, OverflowError):
+            pass
     parts = []
     for each in position:
         if isinstance(each, str):

@@ -11,7 +11,7 @@ from typing import Any
 import fastavro
 
 from tillstream.configs import Column, Entity
-from tillstream.io.sinks.files_jsonl import METADATA
+from tillstream.io.sinks.files_jsonl import METADATA, OPERATIONS
 from tillstream.pipelines.records import MutationBatch, MutationRecord
 
 __all__ = ["Avro"]
@@ -53,9 +53,9 @@ class Avro:
     """Encode the mutations of one entity as one file of Avro 1.11, one record a mutation.
 
     The record is named as the entity, its fields METADATA and then the columns, whose names are Avro names
-    as they are. Every column is a union with null, because deletes carry the key's columns only. JSON,
-    intervals, times with zone and decimals without a precision are text. The same mutations give the same
-    bytes.
+    as they are. Every column is a union with null, because deletes carry the key's columns only, truncates
+    none. JSON, intervals, times with zone and decimals without a precision are text. The same mutations give
+    the same bytes.
 
     Args:
         entity: the entity's config, with a contract.
@@ -110,10 +110,12 @@ class Avro:
     def _lines(self, batch: MutationBatch, records: Sequence[MutationRecord]) -> Iterator[dict[str, Any]]:
         upsert, delete = (*METADATA, *batch.columns), (*METADATA, *batch.key_columns)
         parsed = [(name, parse) for name, parse in self._parsers.items() if name in batch.columns]
+        if batch.truncates:
+            delete = METADATA
         for r in records:
             place = (r.source_time_us, batch.topic, batch.partition, r.offset, r.index)
             if r.values is None:
-                line = dict(zip(delete, ("delete", *place, *r.key), strict=True))
+                line = dict(zip(delete, (OPERATIONS[r.kind], *place, *r.key), strict=True))
             else:
                 line = dict(zip(upsert, ("upsert", *place, *r.values), strict=True))
             for name, parse in parsed:

@@ -12,11 +12,18 @@ import msgspec
 
 from tillstream.configs import Entity, FilesSink
 from tillstream.io.sinks.floats import spell_non_finite
-from tillstream.pipelines.records import MutationBatch, MutationRecord
+from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
 
-__all__ = ["METADATA", "JsonLines", "compress", "suffix_of"]
+__all__ = ["METADATA", "OPERATIONS", "JsonLines", "compress", "suffix_of"]
 
 METADATA = ("_op", "_source_time_us", "_topic", "_partition", "_offset", "_index")
+
+# What `_op` says.
+OPERATIONS = {
+    MutationKind.UPSERT: "upsert",
+    MutationKind.DELETE: "delete",
+    MutationKind.TRUNCATE: "truncate",
+}
 
 _SUFFIXES = {"none": "", "gzip": ".gz", "zstd": ".zst"}
 _GZIP_LEVEL = 3
@@ -26,8 +33,8 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 class JsonLines:
     """Encode the mutations of one entity, one object a line: METADATA, then columns.
 
-    Deletes carry the key's columns only. Values have their wire form (see MutationBatch); bytes become
-    base64, instants ISO 8601, and floats that are not finite their names.
+    Deletes carry the key's columns only, truncates none. Values have their wire form (see MutationBatch);
+    bytes become base64, instants ISO 8601, and floats that are not finite their names.
 
     Args:
         entity: the entity's config.
@@ -51,6 +58,9 @@ class JsonLines:
     def _lines(self, batch: MutationBatch, records: Sequence[MutationRecord]) -> list[Any]:
         upsert, delete = _line_type(batch.columns), _line_type(batch.key_columns)
         topic, partition = batch.topic, batch.partition
+        if batch.truncates:
+            line = _line_type(())
+            return [line("truncate", r.source_time_us, topic, partition, r.offset, r.index) for r in records]
         floats = self._floats
         if batch.evolved:
             floats = floats | {name for name, kind in batch.evolved if kind.startswith("float")}

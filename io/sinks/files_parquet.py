@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tillstream.configs import Column, Entity
-from tillstream.io.sinks.files_jsonl import METADATA
+from tillstream.io.sinks.files_jsonl import METADATA, OPERATIONS
 from tillstream.pipelines.records import MutationBatch, MutationRecord
 
 __all__ = ["Parquet"]
@@ -44,8 +44,8 @@ _DECIMAL256_DIGITS = 76
 class Parquet:
     """Encode the mutations of one entity as one Parquet file: METADATA, then columns.
 
-    Deletes carry the key's columns, the others are null. UUIDs, JSON, intervals and times with zone
-    are text, and so are decimals without a precision or beyond 76 digits.
+    Deletes carry the key's columns, truncates none; the others are null. UUIDs, JSON, intervals and times
+    with zone are text, and so are decimals without a precision or beyond 76 digits.
 
     Args:
         entity: the entity's config, with a contract.
@@ -91,7 +91,8 @@ class Parquet:
 
     def _delete_row(self, batch: MutationBatch, record: MutationRecord) -> tuple[Any, ...]:
         row: list[Any] = [None] * len(self._types)
-        for column, value in zip(batch.key_columns, record.key, strict=True):
+        key_columns = () if batch.truncates else batch.key_columns
+        for column, value in zip(key_columns, record.key, strict=True):
             row[self._key_places[column]] = value
         return tuple(row)
 
@@ -119,7 +120,7 @@ def _element_parser(kind: Any) -> Callable[[Any], Any] | None:
 
 def _metadata(records: Sequence[tuple[MutationBatch, MutationRecord]]) -> tuple[list[Any], ...]:
     return (
-        ["delete" if record.values is None else "upsert" for _, record in records],
+        [OPERATIONS[record.kind] for _, record in records],
         [record.source_time_us for _, record in records],
         [batch.topic for batch, _ in records],
         [batch.partition for batch, _ in records],

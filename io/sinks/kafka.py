@@ -34,9 +34,10 @@ class KafkaSink(Sink):
     """Write one message a mutation to `<topic_prefix>.<entity>`, keyed by the row's key as JSON.
 
     A message's value is a JSON object of METADATA and the row's columns, as a line of the files sink; a
-    delete is a tombstone, with METADATA in its headers. The key chooses the partition by murmur2, as the
-    Java clients do, so that each key's messages keep their order. Topics are created if missing. Dead
-    letters go to `<topic_prefix>.tillstream_dead_letters`, compacted by their identity.
+    delete is a tombstone, with METADATA in its headers; a truncate is a message of METADATA alone under the
+    key `{}`, in each partition, behind tombstones of the rows that are known. The key chooses the partition
+    by murmur2, as the Java clients do, so that each key's messages keep their order. Topics are created if
+    missing. Dead letters go to `<topic_prefix>.tillstream_dead_letters`, compacted by their identity.
 
     Delivery guarantees:
         With a writer, exactly-once for readers with `isolation.level=read_committed`; others also see what

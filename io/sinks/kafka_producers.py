@@ -94,9 +94,18 @@ class Sender:
         self._producer.commit_transaction(timeout_s)
 
     def send(self, messages: Sequence[Message]) -> None:
-        """Queue messages, each to the partition of its key."""
+        """Queue messages, each to the partition of its key, or to every partition.
+
+        Raises:
+            KafkaException: if the partitions cannot be told.
+        """
         for message in messages:
-            self._queue(message.topic, message.value, message.key, headers=message.headers)
+            if message.everywhere:
+                found = self._producer.list_topics(message.topic, TRANSACTION_S_MAX).topics[message.topic]
+                for partition in found.partitions:
+                    self._queue(message.topic, message.value, message.key, partition=partition)
+            else:
+                self._queue(message.topic, message.value, message.key, headers=message.headers)
 
     def send_to(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         """Queue one message for a partition."""

@@ -30,12 +30,14 @@ class Message(NamedTuple):
         key: JSON of the key's columns.
         value: JSON of METADATA and columns; None for a delete.
         headers: METADATA of a delete, which has no value to carry it.
+        everywhere: whether each partition gets it, instead of that of its key.
     """
 
     topic: str
     key: bytes
     value: bytes | None
     headers: list[tuple[str, bytes]] | None
+    everywhere: bool = False
 
 
 class Messages:
@@ -95,6 +97,10 @@ class Messages:
 
     def _fast(self, batch: MutationBatch) -> list[tuple[MutationRecord, Message]]:
         topic = self._topics[batch.entity]
+        if batch.truncates:
+            value = self._lines[batch.entity].encode([batch]).rstrip(b"\n")
+            # A compacted topic takes no message without a key, and keeps the last of these in each partition.
+            return [(batch.records[0], Message(topic, b"{}", value, None, everywhere=True))]
         make_key = _key_type(batch.key_columns)
         # JSON escapes line ends inside texts, so that each line is one mutation.
         keys = _encode_lines([make_key(*record.key) for record in batch.records]).split(b"\n")

@@ -20,6 +20,7 @@ from tillstream.io.sinks.postgres_letters import insert_letters
 from tillstream.io.sinks.postgres_letters_table import ensure_dead_letters
 from tillstream.io.sinks.postgres_merge import Connection, Merge
 from tillstream.io.sinks.postgres_salvage import salvage
+from tillstream.io.sinks.postgres_sweep import settled, sweep
 from tillstream.io.sinks.postgres_tables import ensure_tables
 from tillstream.pipelines.errors import SinkError, SinkUnavailableError
 from tillstream.pipelines.evolution import evolves
@@ -43,11 +44,12 @@ _SHAPES_MAX = 100
 class PostgresSink(Sink):
     """Write rows into one table an entity: COPY into a temporary table, then merge by key.
 
-    The table has the contract's columns, the entity's key as its primary key, and `_source_time`, the
-    commit time in the source. It is created if missing, gets the contract's new columns, wider types and
-    nullability, also while the job runs where `schema_evolution` is evolve, and is never narrowed; widening a
-    type rewrites the table under an exclusive lock. Needs a
-    session of its own: a pooler that hands out transactions loses the temporary tables.
+    The table has the contract's columns, the entity's key as its primary key, `_source_time`, the commit
+    time in the source, and `_source_position`, the place of the row's newest change in the source's order, by
+    which a truncate tells the rows that it deletes. It is created if missing, gets the contract's new
+    columns, wider types and nullability, also while the job runs where `schema_evolution` is evolve, and is
+    never narrowed; widening a type rewrites the table under an exclusive lock. Needs a session of its own: a
+    pooler that hands out transactions loses the temporary tables.
 
     Delivery guarantees:
         With a writer, exactly-once: rows and ledger are committed in one transaction, so that a repeated
@@ -162,11 +164,18 @@ class PostgresSink(Sink):
 
     def _apply(self, connection: Connection, batches: Sequence[MutationBatch], merge: _MergeAll) -> None:
         if self._ledger is None:
-            merge(connection, batches)
+            self._sweep_and(merge, connection, batches)
             return
         admission = self._ledger.admit(connection, batches)
-        merge(connection, admission.batches)
+        self._sweep_and(merge, connection, admission.batches)
         self._ledger.move(connection, admission)
+
+    def _sweep_and(self, merge: _MergeAll, connection: Connection, batches: Sequence[MutationBatch]) -> None:
+        rows, truncates = settled(batches)
+        for each in truncates:
+            count = sweep(connection, self._schema, each.entity, each.records[0])
+            _LOG.info("table %s.%s: a truncate deleted %d rows", self._schema, each.entity, count)
+        merge(connection, rows)
 
     def _collapse(self, batches: Sequence[MutationBatch]) -> dict[str, dict[Any, MutationRecord]]:
         """Return the last mutation of each key of each entity: one statement cannot write a row twice."""

@@ -11,6 +11,7 @@ import psycopg
 from tillstream.configs import Entity
 from tillstream.io.sinks.postgres_copy import encode_rows
 from tillstream.io.sinks.postgres_statements import compose
+from tillstream.pipelines.positions import sortable
 from tillstream.pipelines.records import MutationRecord
 
 __all__ = ["Merge"]
@@ -80,7 +81,7 @@ class Merge:
             if values is None:
                 deletes.append(self._delete_row(record.key))
             else:
-                upserts.append((*values, record.source_time_us))
+                upserts.append(_staged(values, record))
         rows = upserts + deletes
         if not rows:
             return
@@ -94,10 +95,14 @@ class Merge:
                 cursor.execute(self._statements.delete)
 
     def _delete_row(self, key: Sequence[Any]) -> tuple[Any, ...]:
-        row: list[Any] = [None] * (len(self.columns) + 1)
+        row: list[Any] = [None] * (len(self.columns) + 2)
         for place, value in zip(self._key_places, key, strict=True):
             row[place] = value
         return tuple(row)
+
+
+def _staged(values: tuple[Any, ...], record: MutationRecord) -> tuple[Any, ...]:
+    return (*values, record.source_time_us, sortable(record.position) or None)
 
 
 def _number(text: Any) -> Any:

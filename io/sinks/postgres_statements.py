@@ -9,7 +9,7 @@ from psycopg import sql
 
 from tillstream.configs import Column
 from tillstream.io.sinks.postgres_copy import COPY_OPTIONS
-from tillstream.io.sinks.postgres_tables import SOURCE_TIME
+from tillstream.io.sinks.postgres_tables import SOURCE_POSITION, SOURCE_TIME
 
 __all__ = ["Statements", "compose"]
 
@@ -19,11 +19,12 @@ _COMMA = sql.SQL(", ")
 
 _CREATE_STAGE = """
 CREATE TEMP TABLE {stage} ON COMMIT DELETE ROWS AS
-SELECT {staged}, NULL::bigint AS {time_us} FROM {table} WITH NO DATA
+SELECT {staged}, NULL::bigint AS {time_us}, NULL::text AS {position} FROM {table} WITH NO DATA
 """
 _UPSERT = """
-INSERT INTO {table} ({columns}, {time})
-SELECT {values}, timestamptz 'epoch' + {time_us} * interval '1 microsecond' FROM {stage} AS s
+INSERT INTO {table} ({columns}, {time}, {position})
+SELECT {values}, timestamptz 'epoch' + {time_us} * interval '1 microsecond', decode(s.{position}, 'base64')
+FROM {stage} AS s
 WHERE {time_us} IS NOT NULL
 ON CONFLICT ({key}) DO UPDATE SET {updates}
 """
@@ -73,11 +74,12 @@ def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str
         return [sql.SQL(form).format(column=sql.Identifier(column), value=value(column)) for column in among]
 
     staged = [each("NULL::text AS {column}" if n in bytes_columns else "{column}", [n])[0] for n in names]
-    updated = [column for column in (*names, SOURCE_TIME) if column not in key]
+    updated = [column for column in (*names, SOURCE_TIME, SOURCE_POSITION) if column not in key]
     parts = {
         "table": sql.Identifier(schema, name),
         "stage": sql.Identifier("pg_temp", name),
         "time": sql.Identifier(SOURCE_TIME),
+        "position": sql.Identifier(SOURCE_POSITION),
         "time_us": _TIME_US,
         "columns": _COMMA.join(map(sql.Identifier, names)),
         "key": _COMMA.join(map(sql.Identifier, key)),
@@ -91,7 +93,7 @@ def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str
         sql.SQL("DROP TABLE IF EXISTS {stage}").format(**parts),
         sql.SQL("DELETE FROM {stage}").format(**parts),
         sql.SQL("TRUNCATE {stage}").format(**parts),
-        sql.SQL("COPY {stage} ({columns}, {time_us}) FROM STDIN " + COPY_OPTIONS).format(**parts),
+        sql.SQL("COPY {stage} ({columns}, {time_us}, {position}) FROM STDIN " + COPY_OPTIONS).format(**parts),
         sql.SQL(_UPSERT).format(**parts),
         sql.SQL(_DELETE).format(**parts),
     )

@@ -13,11 +13,20 @@ from tillstream.configs import Column, Entity
 from tillstream.io.sinks.postgres_types import PgType, holds, parse, type_of
 from tillstream.pipelines.errors import SinkError
 
-__all__ = ["DEAD_LETTERS_TABLE", "SOURCE_TIME", "columns_of", "ensure_tables", "take_turns"]
+__all__ = [
+    "DEAD_LETTERS_TABLE",
+    "SOURCE_POSITION",
+    "SOURCE_TIME",
+    "columns_of",
+    "ensure_tables",
+    "take_turns",
+]
 
 _LOG = logging.getLogger(__name__)
 
 SOURCE_TIME = "_source_time"
+# Place of the row's newest change in the source's order, so that a truncate can tell which rows it deletes.
+SOURCE_POSITION = "_source_position"
 DEAD_LETTERS_TABLE = "tillstream_dead_letters"
 
 # Room for new versions of rows on the pages of the old ones: an update then touches no index, which
@@ -99,10 +108,12 @@ def _create(schema: str, table: str, key: Sequence[str], columns: Sequence[Colum
         )
         for column in columns
     ]
-    return sql.SQL("CREATE TABLE {} ({}, {} timestamptz, PRIMARY KEY ({})) WITH (fillfactor = {})").format(
+    form = "CREATE TABLE {} ({}, {} timestamptz, {} bytea, PRIMARY KEY ({})) WITH (fillfactor = {})"
+    return sql.SQL(form).format(
         sql.Identifier(schema, table),
         sql.SQL(", ").join(definitions),
         sql.Identifier(SOURCE_TIME),
+        sql.Identifier(SOURCE_POSITION),
         sql.SQL(", ").join(map(sql.Identifier, key)),
         sql.Literal(_FILL_PERCENT),
     )
@@ -163,6 +174,8 @@ def _column_actions(
             )
     if SOURCE_TIME not in existing:
         yield sql.SQL("ADD COLUMN {} timestamptz").format(sql.Identifier(SOURCE_TIME))
+    if SOURCE_POSITION not in existing:
+        yield sql.SQL("ADD COLUMN {} bytea").format(sql.Identifier(SOURCE_POSITION))
 
 
 def _null_actions(

@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from tillstream.configs import Entity
 from tillstream.io.sinks import Sink, Writer
 from tillstream.io.sinks.postgres import PostgresSink
@@ -66,6 +68,12 @@ def batch(
         *("acme", entity, shard, described.topic, 0),
         *(columns, key, tuple(records), sequence, generation, first),
     )
+
+
+def truncate(entity: str, *, offset: int, shard: int = 0) -> MutationBatch:
+    """Return the batch of a truncate, which deletes what has a lower offset."""
+    record = MutationRecord(MutationKind.TRUNCATE, (), None, (offset,), TIME_US + offset, offset)
+    return msgspec.structs.replace(batch(entity, shard=shard), records=(record,))
 
 
 def written(sink: Sink, batches: Sequence[MutationBatch]) -> list[DeadLetter]:
@@ -163,9 +171,16 @@ def replayed(entity: str, lines: Sequence[dict[str, Any]]) -> list[tuple[Any, ..
     described = ENTITIES[entity]
     names = [column.name for column in described.columns()]
     state: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    times_us: dict[tuple[Any, ...], int] = {}
     for line in lines:
+        if line["_op"] == "truncate":
+            gone = [key for key in state if times_us[key] < int(line["_source_time_us"])]
+            for key in gone:
+                del state[key]
+            continue
         key = tuple(line[name] for name in described.key)
         state.pop(key, None)
         if line["_op"] == "upsert":
             state[key] = tuple(plain(line[name]) for name in names)
+            times_us[key] = int(line["_source_time_us"])
     return [state[key] for key in sorted(state)]

@@ -13,7 +13,7 @@ from tillstream.pipelines.errors import SinkUnavailableError
 from tillstream.pipelines.records import DeadLetter
 
 from .rigs import RIGS
-from .sink_rigs import Rig, batch, written
+from .sink_rigs import Rig, batch, truncate, written
 
 pytestmark = [
     pytest.mark.integration,
@@ -78,6 +78,32 @@ def test_the_last_mutation_of_a_key_wins(rig: Rig, sink: Sink) -> None:
         ],
     )
     assert rig.rows("orders") == [(1, "sent", "1.00")]
+
+
+def test_a_truncate_deletes_what_was_before_it(rig: Rig, sink: Sink) -> None:
+    """Rows from before a truncate are gone, of earlier calls too; later ones and other entities stay."""
+    written(sink, [batch("orders", (1, "new", "1.00"), (2, "new", "2.00")), batch("stock", ("a", 1, 5))])
+    letters = written(
+        sink,
+        [
+            batch("orders", (3, "new", "3.00"), offset=5),
+            truncate("orders", offset=10),
+            batch("orders", (1, "paid", "1.00"), offset=11),
+        ],
+    )
+    assert letters == []
+    assert rig.rows("orders") == [(1, "paid", "1.00")]
+    assert rig.rows("stock") == [("a", 1, 5)]
+
+
+def test_a_truncate_leaves_newer_rows_that_came_first(rig: Rig, sink: Sink) -> None:
+    """Rows from behind the truncate stay, though another shard's truncate comes later."""
+    first = [batch("orders", (1, "old", "1.00")), batch("orders", (2, "old", "2.00"), offset=1, shard=1)]
+    ahead = [truncate("orders", offset=10), batch("orders", (3, "new", "3.00"), offset=20)]
+    behind = [truncate("orders", offset=10, shard=1)]
+    for batches in (first, ahead, behind):
+        written(sink, batches)
+    assert rig.rows("orders") == [(3, "new", "3.00")]
 
 
 def test_writing_the_same_batches_again_changes_nothing(rig: Rig, sink: Sink) -> None:

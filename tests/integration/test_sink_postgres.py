@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tillstream.io.sinks.base import Writer
 from tillstream.io.sinks.letter_store import Filters
+from tillstream.io.sinks.postgres import PostgresSink
 from tillstream.io.sinks.postgres_letter_store import PostgresLetters
 from tillstream.pipelines.records import DeadLetter
 
@@ -200,6 +203,7 @@ def test_the_table_has_the_contract_s_types(open_sink: Open, database: Database)
         ("price", "numeric(12,2)", False),
         ("Mixed", "jsonb", False),
         ("_source_time", "timestamp with time zone", False),
+        ("_source_position", "bytea", False),
     ]
 
 
@@ -252,6 +256,19 @@ def test_two_writers_that_start_together_make_one_table(open_sink: Open, databas
     for writer in writers:
         writer.join(60)
     assert database.rows("SELECT count(*) FROM acme.things") == [(8,)]
+
+
+def test_two_writers_that_start_together_make_one_ledger(open_sink: Open, database: Database) -> None:
+    """Writers that find no ledger create it once, and none fails."""
+    described = entity(id="int32")
+    for round_ in range(5):
+        database.run("DROP SCHEMA IF EXISTS acme CASCADE")
+        writer = Writer(generation=round_ + 1, shards=16, parallelism=8)
+        sinks = [PostgresSink("s", "acme", database.model(), {"things": described}, writer) for _ in range(8)]
+        with ThreadPoolExecutor(len(sinks)) as pool:
+            assert [each.result(60) for each in [pool.submit(sink.open) for sink in sinks]] == [None] * 8
+        for sink in sinks:
+            sink.close()
 
 
 def test_it_survives_its_connection(open_sink: Open, database: Database) -> None:
