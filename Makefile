@@ -30,6 +30,9 @@ unit: $(READY) ## Run the tests that need no services
 integration: setup ## Run the tests on the real local stack
 	$(PYTEST) tests/integration $(COVERED) $(if $(COVERED),--cov-append)
 
+differential: setup ## Change a source at random, restart every part, and compare the warehouse with it
+	@$(BIN)/python -m tests.differential
+
 lint: $(READY) ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

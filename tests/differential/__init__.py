@@ -1,0 +1,1 @@
+"""Change a source at random, and compare the warehouse with it: `make differential`."""
