@@ -10,6 +10,7 @@ from psycopg import sql
 from tillstream.io.sinks.base import Writer
 from tillstream.io.sinks.ledger import Admission, Entry, Stream, admit, decode_entry, encode_entry, streams_of
 from tillstream.io.sinks.postgres_merge import Connection
+from tillstream.io.sinks.postgres_tables import take_turns
 from tillstream.pipelines.records import MutationBatch
 
 __all__ = ["TABLE", "PostgresLedger"]
@@ -53,13 +54,17 @@ class PostgresLedger:
     """
 
     def __init__(self, schema: str, client: str, sink: str, writer: Writer) -> None:
+        self._schema = schema
         self._table = sql.Identifier(schema, TABLE)
         self._owner = {"client": client, "sink": sink}
         self._writer = writer
 
     def ensure(self, connection: Connection) -> None:
-        """Create the table if it is missing."""
-        connection.execute(sql.SQL(_CREATE).format(table=self._table))
+        """Create the table if it is missing; writers that start together take turns."""
+        with connection.transaction():
+            # IF NOT EXISTS alone fails where another writer creates it at the same time.
+            take_turns(connection, self._schema)
+            connection.execute(sql.SQL(_CREATE).format(table=self._table))
 
     def admit(self, connection: Connection, batches: Sequence[MutationBatch]) -> Admission:
         """Choose what to apply, and lock those streams until the transaction ends.

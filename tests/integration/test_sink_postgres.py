@@ -258,7 +258,7 @@ def test_two_writers_that_start_together_make_one_table(open_sink: Open, databas
     assert database.rows("SELECT count(*) FROM acme.things") == [(8,)]
 
 
-def test_two_writers_that_start_together_make_one_ledger(open_sink: Open, database: Database) -> None:
+def test_two_writers_that_start_together_make_one_ledger(database: Database) -> None:
     """Writers that find no ledger create it once, and none fails."""
     described = entity(id="int32")
     for round_ in range(5):
