@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tillstream.configs import forms
 from tillstream.configs.capture_checks import check_capture
+from tillstream.configs.handling_checks import check_handling
 from tillstream.configs.problems import Problem, near, shown
 from tillstream.configs.trust_checks import check_trust
 
@@ -45,6 +46,7 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     yield from _check_entities(config)
     yield from _check_dead_letters(config)
     yield from _check_guarantee(config)
+    yield from check_handling(config)
     yield from check_trust(config, is_whole=False)
     yield from check_capture(config)
     yield from _check_flink(_mapping(config.get("flink")), defaults)

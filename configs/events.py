@@ -18,6 +18,10 @@ class SourceColumn(ConfigModel):
         default=None,
         description="Digits after the point of the source's decimal, where decimal_handling_mode is precise.",
     )
+    geometry: bool = Field(
+        default=False,
+        description="Whether the source's column is a geometry: it comes as an object with its WKB and SRID.",
+    )
     fraction_digits: Annotated[int, Field(ge=0, le=9), NO_TRUTH] | None = Field(
         default=None,
         description=(

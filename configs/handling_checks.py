@@ -93,8 +93,8 @@ def _check_columns(entity: str, contract: Mapping[str, Any], events: Mapping[str
             yield Problem(
                 (*_EVENTS, "columns"),
                 f"found no fraction_digits of {entity}.{column}, expected "
-                f"{{{entity}: {{{column}: {{fraction_digits: n}}}}}}: an adaptive {kind} without a schema does "
-                "not tell its unit",
+                f"{{{entity}: {{{column}: {{fraction_digits: n}}}}}}: an adaptive {kind} without a "
+                "schema does not tell its unit",
             )
 
 

@@ -57,7 +57,7 @@ class ChangeCollector:
         self._replays: list[ChangeBatch] = []
 
     def add(self, topic: str, partition: int, messages: list[Any]) -> None:
-        """Decode the messages of one poll of one topic-partition; tombstones carry no change.
+        """Decode the messages of one poll of one topic-partition; tombstones carry no change in most formats.
 
         Args:
             topic: where they were read from.
@@ -69,10 +69,7 @@ class ChangeCollector:
             self._add_replays(topic, partition, messages)
             return
         if entity is None:
-            unknown = self._unknown(topic)
-            for message in messages:
-                place = (topic, partition, message.offset())
-                self._refuse(None, place, message.key(), message.value(), unknown)
+            self._add_unknown(topic, partition, messages)
             return
         codec = self._codecs[entity]
         decode, reads_headers = codec.decode, codec.reads_headers
@@ -81,11 +78,15 @@ class ChangeCollector:
         schema: RowSchema = ()
         for message in messages:
             value = message.value()
-            if value is None:
+            if value is None and not codec.reads_tombstones:
                 continue
             try:
                 headers = message.headers() if reads_headers else None
-                shard, record = decode(message.key(), value, message.offset(), headers)
+                if value is None:
+                    time_us = message.timestamp()[1] * 1000
+                    shard, record = codec.tombstone(message.key(), message.offset(), time_us, headers)
+                else:
+                    shard, record = decode(message.key(), value, message.offset(), headers)
             except RecordError as error:
                 self._refuse(entity, (topic, partition, message.offset()), message.key(), value, error)
                 continue
@@ -168,6 +169,12 @@ class ChangeCollector:
                 self._letters.append(found)
             else:
                 self._replays.append(found)
+
+    def _add_unknown(self, topic: str, partition: int, messages: list[Any]) -> None:
+        unknown = self._unknown(topic)
+        for message in messages:
+            place = (topic, partition, message.offset())
+            self._refuse(None, place, message.key(), message.value(), unknown)
 
     def _unknown(self, topic: str) -> RecordError:
         text = f"found topic {topic}, expected one that an entity names"
