@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tillstream.configs import forms
 from tillstream.configs.capture_checks import check_capture
+from tillstream.configs.delivery_checks import check_delivery
+from tillstream.configs.events_checks import check_events
 from tillstream.configs.handling_checks import check_handling
 from tillstream.configs.problems import Problem, near, shown
 from tillstream.configs.trust_checks import check_trust
@@ -46,6 +48,8 @@ def cross_check(data: Any, defaults: Mapping[str, int]) -> Iterator[Problem]:
     yield from _check_entities(config)
     yield from _check_dead_letters(config)
     yield from _check_guarantee(config)
+    yield from check_delivery(config)
+    yield from check_events(config)
     yield from check_handling(config)
     yield from check_trust(config, is_whole=False)
     yield from check_capture(config)

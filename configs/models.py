@@ -19,6 +19,7 @@ from tillstream.configs.base import (
 from tillstream.configs.capture import Capture
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
+from tillstream.configs.delivery import Delivery, transaction_topic
 from tillstream.configs.limits import Limits
 from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
@@ -142,22 +143,6 @@ class DeadLetters(ConfigModel):
             "Topic through which dead letters are given back to the job, on the source's cluster. "
             "Default: tillstream.<client>.replay."
         ),
-    )
-
-
-class Delivery(ConfigModel):
-    """Say how surely and how soon rows arrive."""
-
-    guarantee: Literal["exactly-once", "at-least-once"] = Field(
-        default="exactly-once",
-        description=(
-            "exactly-once: rows wait for the checkpoint that holds them, and are applied once whatever is "
-            "replayed. at-least-once: no such wait; after a failure rows may be written again. Bounded runs "
-            "are repeated whole, by key or by content, under either."
-        ),
-    )
-    checkpoint_interval_ms: Number = Field(
-        default=1000, ge=100, le=3_600_000, description="Time between checkpoints, milliseconds."
     )
 
 
@@ -299,6 +284,12 @@ class ClientConfig(ConfigModel):
     @property
     def replay_topic(self) -> str:
         """Return the topic through which dead letters come back."""
+    @property
+    def transaction_topics(self) -> dict[str, str]:
+        """Return, of each topic that is read, the one that tells of its transactions."""
+        named = self.delivery.transaction_topics
+        return {topic: transaction_topic(topic, named) for topic in self.topics}
+
         return self.dead_letters.replay_topic or f"tillstream.{self.client}.replay"
 
     @property

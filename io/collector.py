@@ -10,10 +10,12 @@ from apache_beam.pvalue import TaggedOutput
 from tillstream.configs import ClientConfig
 from tillstream.io.codecs.base import EVERY_SHARD, Codec, codec_for, topic_of
 from tillstream.io.replays import ReplayReader
+from tillstream.io.transactions import TransactionReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.budget import stop_job
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, RowSchema
 from tillstream.pipelines.sharding import shard_key
+from tillstream.pipelines.transactions import GATHERED, TRANSACTIONS
 
 __all__ = ["DEAD_LETTERS", "ChangeCollector"]
 
@@ -56,6 +58,9 @@ class ChangeCollector:
         self._replay_reader = ReplayReader(config, self._codecs)
         self._replays: list[ChangeBatch] = []
 
+        gathers = config.delivery.atomicity == "transaction"
+        self._transactions = TransactionReader(config) if gathers else None
+        self._transaction_topics = self._transactions.topics if self._transactions else frozenset[str]()
     def add(self, topic: str, partition: int, messages: list[Any]) -> None:
         """Decode the messages of one poll of one topic-partition; tombstones carry no change in most formats.
 
@@ -69,7 +74,8 @@ class ChangeCollector:
             self._add_replays(topic, partition, messages)
             return
         if entity is None:
-            self._add_unknown(topic, partition, messages)
+            add = self._add_ends if topic in self._transaction_topics else self._add_unknown
+            add(topic, partition, messages)
             return
         codec = self._codecs[entity]
         decode, reads_headers = codec.decode, codec.reads_headers
@@ -155,6 +161,9 @@ class ChangeCollector:
         for batch in replays:
             yield shard_key(batch.shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
         if letters:
+        if self._transactions is not None:
+            for share in self._transactions.flush():
+                yield TaggedOutput(TRANSACTIONS, (GATHERED, share.encode()))
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
 
     def _close(
@@ -163,6 +172,15 @@ class ChangeCollector:
         self._found += [_Found(*origin, shard, schema, records) for shard, records in shards.items()]
 
     def _add_replays(self, topic: str, partition: int, messages: list[Any]) -> None:
+    def _add_ends(self, topic: str, partition: int, messages: list[Any]) -> None:
+        assert self._transactions is not None  # it names the topics
+        for message in messages:
+            try:
+                self._transactions.end(topic, partition, message.value() or b"")
+            except RecordError as error:
+                place = (topic, partition, message.offset())
+                self._refuse(None, place, message.key(), message.value(), error)
+
         for message in messages:
             found = self._replay_reader.read((topic, partition, message.offset()), message.value() or b"")
             if isinstance(found, DeadLetter):
@@ -196,6 +214,11 @@ class ChangeCollector:
     ) -> None:
         self._letters.append(
             DeadLetter(
+        if self._keys_frozen and error.reason == "key_changed":
+            reason = f"client {self._client!r}, entity {entity!r}: {error.detail}, and schema_evolution.keys"
+            stop_job(SchemaFrozenError(f"{reason} is freeze"))
+        if self._transactions is not None and entity is not None and payload is not None:
+            self._transactions.refuse(entity, place[0], payload)
                 client=self._client,
                 entity=entity,
                 step="read",

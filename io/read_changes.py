@@ -24,6 +24,7 @@ from tillstream.io.collector import ChangeCollector
 from tillstream.io.sources.files import read_lines
 from tillstream.io.sources.kafka import Partition
 from tillstream.io.sources.session import KafkaSession
+from tillstream.io.transactions import warn_of_missing
 from tillstream.pipelines.errors import RecordError, UnavailableError
 from tillstream.pipelines.sharding import partition_key
 
@@ -78,6 +79,8 @@ def _partitions(config: ClientConfig, counts: dict[str, int]) -> list[Partition]
     wanted = set(wanted_topics(config.kafka, list(config.topics), list(counts)))
     if config.replay_topic in counts:
         wanted.add(config.replay_topic)
+    if config.delivery.atomicity == "transaction":
+        wanted |= counts.keys() & set(config.transaction_topics.values())
     return [(topic, partition) for topic in sorted(wanted) for partition in range(counts[topic])]
 
 
@@ -112,6 +115,7 @@ class Ticks(beam.DoFn):
     def _discover(self) -> None:
         counts = self._session.reader.topics()
         found = _partitions(self._config, counts)
+        warn_of_missing(self._config, counts)
         interval_s = self._config.kafka.discovery_interval_s if found else _EMPTY_DISCOVERY_INTERVAL_S
         self._next_discovery_s = time.monotonic() + interval_s
         groups = self._config.flink.max_parallelism
@@ -124,7 +128,8 @@ class ReadChanges(beam.DoFn):
     """Poll a partition at each of its ticks, from the offset in its state.
 
     Input: ticks, keyed by partition. Output: (shard key, ChangeBatch frame), and dead letters for what
-    cannot be read as a change of a known entity.
+    cannot be read as a change of a known entity. Where transactions arrive whole, (GATHERED, Share frame)
+    under `TRANSACTIONS` besides.
 
     Delivery guarantees:
         Exactly-once within the job: the offset lies in the same checkpoint as everything made of the

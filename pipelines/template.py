@@ -10,11 +10,13 @@ from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
 from tillstream.io.sinks import Writer
 from tillstream.io.stable_input import StableInputParDo
-from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce
+from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce, WriteUnits
+from tillstream.pipelines.transactions import TRANSACTIONS
 from tillstream.transforms.flows import flows_of, registry_of
 from tillstream.transforms.resolving import resolve
 from tillstream.transforms.routing import MAIN, Launch, typed
 from tillstream.transforms.stages import later_stages, tags_of
+from tillstream.transforms.transactions.gather import gather
 from tillstream.transforms.transform_changes import TransformChanges
 from tillstream.transforms.trust.letters import mask_letters
 from tillstream.transforms.trust.watching import watch
@@ -46,10 +48,15 @@ def build(
     writer = None if bounded else _writer(config, generation)
     generation = None if writer is None else writer.generation
     read = _read_bounded(pipeline, config) if bounded else _read_changes(pipeline, config)
-    batches, refused = add_transforms(read[MAIN], config, Launch(generation, bounded))
+    launch = Launch(generation, bounded, writer is not None and config.delivery.atomicity == "transaction")
+    batches, refused = add_transforms(read[MAIN], config, launch)
     letters = [*mask_letters(config, [read[DEAD_LETTERS]], "MaskReadLetters"), *refused]
     if writer is None:
         write = beam.ParDo(WriteMutations(config))
+    elif launch.gathers:
+        # All come to one writer.
+        write = StableInputParDo(WriteUnits(config, writer._replace(parallelism=1)))
+        batches = gather(config, writer.generation, batches, read[TRANSACTIONS])
     else:
         # With state of its own: that keeps a shard's batches with one writer, in order, and makes the
         # boundary between stages that stable input needs.
@@ -76,7 +83,7 @@ def add_transforms(
     flows = flows_of(config, registry_of(config))
     tags = tags_of(flows)
     transformed = changes | "TransformChanges" >> beam.ParDo(
-        TransformChanges(config, launch.generation, bounded=launch.bounded)
+        TransformChanges(config, launch.generation, bounded=launch.bounded, gathers=launch.gathers)
     ).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
     typed(transformed, *tags)
     batches, letters = [transformed[MAIN]], [transformed[DEAD_LETTERS]]
@@ -97,13 +104,14 @@ def _writer(config: ClientConfig, generation: int | None) -> Writer | None:
 
 
 def _read_changes(pipeline: beam.Pipeline, config: ClientConfig) -> beam.pvalue.DoOutputsTuple:
+    tags = (TRANSACTIONS,) if config.delivery.atomicity == "transaction" else ()
     read = (
         pipeline
         | "Clock" >> FlinkStreamingImpulseSource().set_interval_ms(config.kafka.poll_interval_ms)
         | "Ticks" >> beam.ParDo(Ticks(config)).with_output_types(_KEYED)
-        | "ReadChanges" >> beam.ParDo(ReadChanges(config)).with_outputs(DEAD_LETTERS, main=MAIN)
+        | "ReadChanges" >> beam.ParDo(ReadChanges(config)).with_outputs(DEAD_LETTERS, *tags, main=MAIN)
     )
-    return typed(read)
+    return typed(read, *tags)
 
 
 def _read_bounded(pipeline: beam.Pipeline, config: ClientConfig) -> beam.pvalue.DoOutputsTuple:

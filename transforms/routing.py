@@ -39,10 +39,12 @@ class Launch(NamedTuple):
     Attributes:
         generation: as of `TransformChanges`.
         bounded: whether the run ends; then a shard gets its batches in any order.
+        gathers: whether rows wait for their transactions before they are written.
     """
 
     generation: int | None
     bounded: bool
+    gathers: bool = False
 
 
 class Outputs(Protocol):

@@ -20,10 +20,12 @@ from tillstream.pipelines.records import (
     DeadLetter,
     DeadLetterBatch,
     MutationKind,
+    MutationBatch,
     MutationRecord,
     Operation,
 )
 from tillstream.transforms.contracts.compiled import CompiledContract, Values
+from tillstream.pipelines.transactions import GATHERED
 from tillstream.transforms.contracts.unavailable import ANYTHING
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
@@ -39,6 +41,7 @@ from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory,
 from tillstream.transforms.stages import routers_of
 from tillstream.transforms.truncating import Truncator
 from tillstream.transforms.writers import keys_of
+from tillstream.transforms.transactions.sharing import ShareMaker
 
 __all__ = ["TransformChanges"]
 
@@ -65,14 +68,24 @@ class TransformChanges(beam.DoFn):
         bounded: whether the run ends.
     """
 
+        gathers: whether rows wait for their transactions; then the output is (GATHERED, Share frame), and
+            batches get their numbers where they are let go.
     HEAD, LOG = specs("shard")
     CLIENT_HEAD, CLIENT_LOG = specs("client")
     HELD_HEAD, HELD_LOG = specs("held")
 
-    def __init__(self, config: ClientConfig, generation: int | None = None, *, bounded: bool = False) -> None:
+    def __init__(
+        self,
+        config: ClientConfig,
+        generation: int | None = None,
+        *,
+        bounded: bool = False,
+        gathers: bool = False,
+    ) -> None:
         self._config = config
         self._generation = generation
         self._bounded = bounded
+        self._gathers = gathers
         self._failed = Metrics.counter("tillstream", "events_refused")
         self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in REASONS}
 
@@ -81,6 +94,7 @@ class TransformChanges(beam.DoFn):
         config = self._config
         self._contracts = contracts_of(config)
         flows = flows_of(config, registry_of(config))
+        self._shares = ShareMaker(config) if self._gathers else None
         self._packer = MutationPacker(self._contracts, keys_of(config, flows, "copy"), row_stages(config))
         self._flows = flows
         launch = Launch(self._generation, self._bounded)
@@ -139,8 +153,7 @@ class TransformChanges(beam.DoFn):
         else:
             made = self._replayer.give_back(batch, shard, holds, partial(self._again.apply, state=state))
         mutations = made.mutations
-        if self._generation is not None:
-            mutations = [numbered(each, shard.counters, self._generation) for each in mutations]
+        outputs = self._outputs(shard_key, batch, mutations, shard)
         shard.commit()
         if state is not None:
             state.commit()
@@ -148,8 +161,7 @@ class TransformChanges(beam.DoFn):
             holds.commit()
         for message in made.messages:
             yield TaggedOutput(message.tag, (message.key, message.frame))
-        for each in mutations:
-            yield shard_key, each.encode()
+        yield from outputs
         if made.letters:
             self._failed.inc(sum(letter.status == "open" for letter in made.letters))
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(made.letters)).encode())
@@ -174,6 +186,17 @@ class TransformChanges(beam.DoFn):
         holds: Holds | None,
     ) -> GivenBack:
         """Apply all flows to a batch as it was read."""
+    def _outputs(
+        self, shard_key: bytes, batch: ChangeBatch, mutations: list[MutationBatch], shard: Shard[Entry]
+    ) -> list[tuple[bytes, bytes]]:
+        """Return what goes on of a batch as it was read, numbered where nothing waits for more."""
+        if self._shares is not None:
+            share = self._shares.share(batch, mutations)
+            return [] if share is None else [(GATHERED, share.encode())]
+        if self._generation is not None:
+            mutations = [numbered(each, shard.counters, self._generation) for each in mutations]
+        return [(shard_key, each.encode()) for each in mutations]
+
         read = batch
         truncated: list[tuple[Any, ...]] = []
         if self._deduplicator is not None:

@@ -18,7 +18,7 @@ import msgspec
 from tillstream.configs import ClientConfig, Column
 from tillstream.configs.events import Events
 from tillstream.pipelines.decimals import KeySpelling
-from tillstream.pipelines.errors import RecordError
+from tillstream.pipelines.errors import ConfigError, RecordError
 from tillstream.pipelines.records import ChangeRecord, Operation, Position, RowSchema
 
 __all__ = ["DEFAULT_EVENTS", "EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of", "truncate_of"]
@@ -88,6 +88,14 @@ class Codec(ABC):
 
     @classmethod
     @abstractmethod
+    def read_transactions(self) -> None:
+        """Have each record tell its transaction from now on.
+
+        Raises:
+            ConfigError: if messages of this format do not tell it.
+        """
+        raise ConfigError(f"{type(self).__name__}: expected a format whose events tell their transaction")
+
     def topic_of(cls, value: bytes) -> str:
         """Return the topic that Debezium would write a message to, for those that come from files.
 
@@ -179,3 +187,9 @@ def codec_for(config: ClientConfig, entity: str) -> Codec:
 def topic_of(config: ClientConfig, value: bytes) -> str:
     """Return the topic that Debezium would write a message to; raises as `Codec.topic_of` does."""
     return codec_class(config.source.events.format).topic_of(value)
+    codec.bind(config.client)
+    if described.message_key == "ignore":
+        codec.accept_other_keys()
+    if config.delivery.atomicity == "transaction":
+        codec.read_transactions()
+    return codec

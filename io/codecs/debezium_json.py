@@ -29,6 +29,7 @@ from tillstream.io.codecs.json_rows import (
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
+from tillstream.pipelines.transactions import transaction_id
 
 __all__ = ["DebeziumJsonCodec"]
 
@@ -55,6 +56,26 @@ class _Envelope(msgspec.Struct, gc=False):
     after: msgspec.Raw = msgspec.Raw(NULL)
     source: _Source | None = None
     payload: msgspec.Raw = msgspec.Raw(b"")
+
+    @property
+    def told(self) -> tuple[str, int] | None:
+        """Return nothing: it costs time, and few want it."""
+        return None
+
+
+class _Transaction(msgspec.Struct, gc=False):
+    id: str
+    total_order: int
+
+
+class _TellingEnvelope(_Envelope, gc=False):
+    transaction: _Transaction | None = None
+
+    @property
+    def told(self) -> tuple[str, int] | None:
+        """Return the transaction, as of `ChangeRecord`."""
+        found = self.transaction
+        return None if found is None else (transaction_id(found.id), found.total_order)
 
 
 class _AnySource(msgspec.Struct):
@@ -110,7 +131,7 @@ class DebeziumJsonCodec(JsonCodec):
         code, source = envelope.op, envelope.source
         if code not in _ROW_OPERATIONS:
             if code == "t" and source is not None:
-                return truncate_of(offset, _position(source, text), _time_us(source))
+                return truncate_of(offset, _position(source, text), _time_us(source), envelope.told)
             raise _refused_operation(code)
         if source is None:
             raise RecordError("malformed", "found no 'source', expected Debezium's envelope")
@@ -134,8 +155,13 @@ class DebeziumJsonCodec(JsonCodec):
         )
 
     @classmethod
+            envelope.told,
     def topic_of(cls, value: bytes) -> str:
         """Return `<name>.<schema>.<table>` out of a message's source block, as `Codec.topic_of` does."""
+    def read_transactions(self) -> None:
+        """Have each record tell its transaction, as `Codec.read_transactions` does."""
+        self._decode_envelope = _decode_telling
+
         named = _open(value, _decode_table)
         source = (_open(named.payload, _decode_table) if named.payload else named).source
         if source is None or source.table is None:

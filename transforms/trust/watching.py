@@ -20,6 +20,7 @@ from tillstream.configs.trust import STREAM_KINDS, Expectation
 from tillstream.pipelines.errors import ExpectationError
 from tillstream.pipelines.isolation.budget import stop_job
 from tillstream.pipelines.records import Framed, MutationBatch
+from tillstream.pipelines.transactions import GATHERED, Share
 from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.trust.stages import MEND, Warnings, counter_of
 
@@ -221,7 +222,7 @@ def _watches(config: ClientConfig) -> Mapping[tuple[str, str], _Watch]:
 
 
 class _Sight(beam.DoFn):
-    """Turn (shard key, MutationBatch frame) into (place, Seen frame)."""
+    """Turn (shard key, MutationBatch frame), or (GATHERED, Share frame), into (place, Seen frame)."""
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
@@ -234,10 +235,12 @@ class _Sight(beam.DoFn):
 
     def process(self, element: tuple[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
         """Show one batch."""
-        batch = MutationBatch.decode(element[1])
-        for each in self._watches.get(batch.entity, ()):
-            for place, seen in each.sights(batch):
-                yield f"{seen.entity}/{seen.name}/{place}".encode(), seen.encode()
+        key, frame = element
+        batches = Share.decode(frame).batches if key == GATHERED else (MutationBatch.decode(frame),)
+        for batch in batches:
+            for each in self._watches.get(batch.entity, ()):
+                for place, seen in each.sights(batch):
+                    yield f"{seen.entity}/{seen.name}/{place}".encode(), seen.encode()
 
 
 class _Watcher(beam.DoFn):
@@ -294,7 +297,7 @@ def watch(config: ClientConfig, batches: Sequence[beam.PCollection]) -> None:
 
     Args:
         config: the client's, completed by `resolve`.
-        batches: (shard key, MutationBatch frame) pairs that go to the sinks.
+        batches: (shard key, MutationBatch frame) pairs that go to the sinks, or shares of the gatherer.
     """
     if not _watches(config):
         return
