@@ -47,10 +47,12 @@ class Codec(ABC):
             object for as long as they stay the same.
         reads_headers: whether `decode` wants the message's headers.
         reads_tombstones: whether tombstones are changes too, for `tombstone`.
+        matches_key: whether messages' keys must have the entity's columns; else those are looked for in rows.
     """
 
     reads_headers: ClassVar[bool] = False
     reads_tombstones: bool = False
+    matches_key: bool = True
 
     def __init__(
         self,
@@ -119,6 +121,32 @@ class Codec(ABC):
         """
         raise NotImplementedError
 
+    def bind(self, client: str) -> None:
+        """Say whose secrets the codec may use, before the first message is decoded; most need none."""
+
+    def accept_other_keys(self) -> None:
+        """Let messages have keys of other columns than the entity's; before the first one is decoded."""
+        self.matches_key = False
+
+    def check_key(self, found: Iterable[str]) -> None:
+        """Check which columns a message's key has; none where it is no row.
+
+        A key of more columns than the entity's tells rows apart that would become one; one of fewer, or of
+        others, would leave the row of before in place when what it lacks changes.
+
+        Raises:
+            RecordError: `key_changed`, where they are not the entity's.
+        """
+        names = list(found)
+        if not self.matches_key or not names or set(names) == set(self._key_columns):
+            return
+        raise RecordError(
+            "key_changed",
+            f"found a message's key of ({', '.join(map(str, names)):.200}), expected the entity's key "
+            f"({', '.join(self._key_columns)}): the source's table is keyed otherwise than the config says; "
+            "change the entity's key and rebuild its rows, or say message_key: ignore where that is meant",
+        )
+
     def shard_of(self, key: tuple[Any, ...]) -> int:
         """Return the shard of a change with this key, spelt as `decode` spells it."""
         return zlib.crc32(_encode(key), self._seed) % self._shards
@@ -179,7 +207,7 @@ def codec_class(kind: str) -> type[Codec]:
 def codec_for(config: ClientConfig, entity: str) -> Codec:
     """Return the codec of one of a client's entities that has a topic."""
     described = config.entities[entity]
-    return codec_class(config.source.events.format)(
+    codec = codec_class(config.source.events.format)(
         entity, tuple(described.key), config.flink.shards, described.columns(), config.source.events
     )
 

@@ -89,6 +89,7 @@ class _Named(msgspec.Struct):
 
 _Opened = TypeVar("_Opened", _Envelope, _Named, _AnySource)
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_telling = msgspec.json.Decoder(_TellingEnvelope).decode
 _decode_any_source = msgspec.json.Decoder(_AnySource).decode
 _decode_table = msgspec.json.Decoder(_Named).decode
 _encode = msgspec.json.Encoder().encode
@@ -102,6 +103,8 @@ class DebeziumJsonCodec(JsonCodec):
 
     Arguments and attributes are those of `JsonCodec`.
     """
+
+    _decode_envelope: Callable[[bytes | msgspec.Raw], _Envelope] = _decode_envelope
 
     def decode(
         self,
@@ -121,12 +124,12 @@ class DebeziumJsonCodec(JsonCodec):
         opened = self.unwrap(value) if self._is_wrapped else None
         if opened is not None:
             text, form = opened
-        envelope = _open(text, _decode_envelope)
+        envelope = _open(text, self._decode_envelope)
         if envelope.payload and opened is None:
             # The first one that is wrapped tells that others are.
             self._is_wrapped = True
             text, form = self.unwrap(value) or (envelope.payload, form)
-            envelope = _open(text, _decode_envelope)
+            envelope = _open(text, self._decode_envelope)
         self.schema = form.schema
         code, source = envelope.op, envelope.source
         if code not in _ROW_OPERATIONS:
