@@ -20,6 +20,7 @@ from tillstream.configs.capture import Capture
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.delivery import Delivery, transaction_topic
+from tillstream.configs.keyless import Keyless, implied, system_columns
 from tillstream.configs.limits import Limits
 from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
@@ -61,7 +62,21 @@ class Entity(ConfigModel):
         alias="from",
         description="Entity whose changes this one's rows are made of, in place of a topic of its own.",
     )
-    key: list[str] = Field(min_length=1, description="Columns that tell its rows apart.")
+    named_key: list[str] | None = Field(
+        default=None,
+        alias="key",
+        min_length=1,
+        description="Columns that tell its rows apart. Needed, unless `keyless` is there.",
+    )
+    keyless: Keyless | None = Field(
+        default=None,
+        description=(
+            "In place of a key, for tables that have none. append: rows are only added, and told apart by "
+            "_event_id; what else happens to them becomes a dead letter. full_row: rows are told apart by all "
+            "their values, as _row_id, and by _copy, the number of each of several equal ones; needs REPLICA "
+            "IDENTITY FULL. Default: append where the topic is that of logical messages, <prefix>.message."
+        ),
+    )
     contract: Contract | None = Field(
         default=None,
         min_length=1,
@@ -100,11 +115,29 @@ class Entity(ConfigModel):
         description="Most changes of a key that are kept back; more become dead letters, reason held.",
     )
 
+    message_key: Literal["match", "ignore"] = Field(
+        default="match",
+        description=(
+            "What a message's key must be. match: the entity's key, else the change becomes a dead letter "
+            "key_changed. ignore: anything; columns that it lacks are taken from the row."
+        ),
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_key(cls, data: Any) -> Any:
+        return implied(data)
+
+    @property
+    def key(self) -> list[str]:
+        """Return the names of the columns that tell rows apart, system columns where it has none itself."""
+        return self.named_key or [column.name for column in system_columns(self.keyless)]
+
     def columns(self) -> tuple[Column, ...]:
-        """Return the contract's columns in order; empty without a contract."""
-        return tuple(
-            model.column(name, is_key=name in self.key) for name, model in (self.contract or {}).items()
-        )
+        """Return the contract's columns in order, behind system columns; empty without a contract."""
+        contract, key = self.contract or {}, self.named_key or ()
+        columns = [model.column(name, is_key=name in key) for name, model in contract.items()]
+        return (*system_columns(self.keyless), *columns) if columns else ()
 
 
 class PostgresSink(ConfigModel):
@@ -277,6 +310,12 @@ class ClientConfig(ConfigModel):
         return {entity.topic: name for name, entity in self.entities.items() if entity.topic is not None}
 
     @property
+    def transaction_topics(self) -> dict[str, str]:
+        """Return, of each topic that is read, the one that tells of its transactions."""
+        named = self.delivery.transaction_topics
+        return {topic: transaction_topic(topic, named) for topic in self.topics}
+
+    @property
     def group_id(self) -> str:
         """Return the consumer group in which offsets are published."""
         return self.kafka.group_id or f"tillstream-{self.client}"
@@ -284,12 +323,6 @@ class ClientConfig(ConfigModel):
     @property
     def replay_topic(self) -> str:
         """Return the topic through which dead letters come back."""
-    @property
-    def transaction_topics(self) -> dict[str, str]:
-        """Return, of each topic that is read, the one that tells of its transactions."""
-        named = self.delivery.transaction_topics
-        return {topic: transaction_topic(topic, named) for topic in self.topics}
-
         return self.dead_letters.replay_topic or f"tillstream.{self.client}.replay"
 
     @property

@@ -46,6 +46,14 @@ class SchemaEvolution(ConfigModel):
             "stops. They do not evolve: an entity needs a key and sinks."
         ),
     )
+    keys: Literal["discard_row", "freeze"] = Field(
+        default="discard_row",
+        description=(
+            "Of messages whose key has other columns than their entity's, where its message_key is match. "
+            "discard_row: the changes become dead letters key_changed. freeze: the job stops. They do not "
+            "evolve: other rows would be one, or one would be two."
+        ),
+    )
     columns: Policy = Field(default="discard_value", description=_COLUMNS)
     types: Policy = Field(default="discard_row", description=_TYPES)
     by_column: _ByColumn = Field(default={}, description=_BY_COLUMN)

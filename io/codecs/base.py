@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, TypeAlias
 
 import msgspec
@@ -88,8 +88,6 @@ class Codec(ABC):
             RecordError: with a reason and a sentence; nothing else, whatever the bytes.
         """
 
-    @classmethod
-    @abstractmethod
     def read_transactions(self) -> None:
         """Have each record tell its transaction from now on.
 
@@ -98,6 +96,8 @@ class Codec(ABC):
         """
         raise ConfigError(f"{type(self).__name__}: expected a format whose events tell their transaction")
 
+    @classmethod
+    @abstractmethod
     def topic_of(cls, value: bytes) -> str:
         """Return the topic that Debezium would write a message to, for those that come from files.
 
@@ -191,7 +191,9 @@ def truncate_of(
 
 # Imported where a client uses them: each may need a package of its own.
 _CODECS: dict[str, str] = {
+    "avro": "tillstream.io.codecs.avro:AvroCodec",
     "cloudevents": "tillstream.io.codecs.cloudevents:CloudEventsCodec",
+    "debezium_avro": "tillstream.io.codecs.debezium_avro:DebeziumAvroCodec",
     "debezium_json": "tillstream.io.codecs.debezium_json:DebeziumJsonCodec",
     "flattened": "tillstream.io.codecs.flattened:FlattenedCodec",
 }
@@ -210,14 +212,14 @@ def codec_for(config: ClientConfig, entity: str) -> Codec:
     codec = codec_class(config.source.events.format)(
         entity, tuple(described.key), config.flink.shards, described.columns(), config.source.events
     )
-
-
-def topic_of(config: ClientConfig, value: bytes) -> str:
-    """Return the topic that Debezium would write a message to; raises as `Codec.topic_of` does."""
-    return codec_class(config.source.events.format).topic_of(value)
     codec.bind(config.client)
     if described.message_key == "ignore":
         codec.accept_other_keys()
     if config.delivery.atomicity == "transaction":
         codec.read_transactions()
     return codec
+
+
+def topic_of(config: ClientConfig, value: bytes) -> str:
+    """Return the topic that Debezium would write a message to; raises as `Codec.topic_of` does."""
+    return codec_class(config.source.events.format).topic_of(value)

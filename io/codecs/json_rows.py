@@ -61,14 +61,21 @@ class JsonCodec(Codec):
         # A Struct's fields must be identifiers; columns have any name.
         fields = [(f"f{place}", _KeyValue) for place in range(len(key_columns))]
         names = {field: column for (field, _), column in zip(fields, key_columns, strict=True)}
-        self._decode_key = msgspec.json.Decoder(
-            msgspec.defstruct("Key", fields, rename=names, gc=False)
-        ).decode
+        row_key = msgspec.defstruct("RowKey", fields, rename=names, gc=False)
+        # A key with other columns takes the other way, where it is looked at.
+        key_type = msgspec.defstruct("Key", fields, rename=names, gc=False, forbid_unknown_fields=True)
+        self._decode_row_key = msgspec.json.Decoder(row_key).decode
+        self._decode_key = msgspec.json.Decoder(key_type).decode
         # Of messages that do not tell their schema.
         self._plain = RowForm((), spelling_by_modes(entity, columns, events, self.left_out))
         self._schemas = ConnectSchemas(self.within, self.left_out)
         self._key_schemas = ConnectSchemas()
         self._is_wrapped = self._key_is_wrapped = False
+
+    def accept_other_keys(self) -> None:
+        """Let messages have keys of other columns, as `Codec.accept_other_keys` says."""
+        super().accept_other_keys()
+        self._decode_key = self._decode_row_key
 
     def unwrap(self, value: bytes) -> tuple[bytes, RowForm] | None:
         """Return a message's payload and the form of its rows, or None where it has no wrapping.
@@ -89,12 +96,12 @@ class JsonCodec(Codec):
             row: spelt, for the columns that the key lacks.
 
         Raises:
-            RecordError: `missing_key`, `malformed`.
+            RecordError: `missing_key`, `malformed`, `key_changed`.
         """
         try:
             if key and (self._key_is_wrapped or self._plain.spelling is not None):
                 key = self._spelt_key(key)
-            values = msgspec.structs.astuple(self._decode_key(key or row))
+            values = msgspec.structs.astuple(self._decode_key(key) if key else self._decode_row_key(row))
         except UNREADABLE:
             values = self._found_key_values(key, row)
         return self._spelling.spell(values) if self._spelling.needed else values
@@ -116,6 +123,7 @@ class JsonCodec(Codec):
             if not self._key_is_wrapped and self._key_schemas.open(key) is not None:
                 key = self._spelt_key(key)
             found = _object(key)
+            self.check_key(found)
         values = [found.get(column) for column in columns]
         if None in values:
             found = _object(row)
