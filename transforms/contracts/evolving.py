@@ -26,7 +26,7 @@ __all__ = ["EvolvingContract", "contract_for"]
 
 # Bounds what a source that puts data into the names of its columns does to the tables of sinks.
 _EVOLVED_COLUMNS_MAX = 500
-_PLACE = re.compile(r"at `\$\.(.+)`")
+_PLACE = re.compile(r"at `\$\.([^`\[]+)")
 
 # Numbers keep all their digits on the way through Python.
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isnan
 from typing import Any, TypeAlias
@@ -61,9 +62,32 @@ def compile_check(
         return _freshness(expectation, now_us)
     if expectation.expect == "cross_field":
         condition = Expression(expectation.expression or "", columns)
-        return Check(condition.columns, condition.text, condition.all_pass, condition.passes)
+        check = Check(condition.columns, condition.text, condition.all_pass, condition.passes)
+        return _with_instants(check, columns)
     column = columns[expectation.column or ""]
-    return _COMPILERS[expectation.expect](expectation, column)
+    return _with_instants(_COMPILERS[expectation.expect](expectation, column), columns)
+
+
+# What is text in place of an instant, and how it compares.
+_INSTANTS = {
+    "infinity": dt.datetime.max.replace(tzinfo=dt.timezone.utc),
+    "-infinity": dt.datetime.min.replace(tzinfo=dt.timezone.utc),
+}
+
+
+def _with_instants(check: Check, columns: Mapping[str, Column]) -> Check:
+    """Return a check that compares the infinities of a timestamptz as the ends of time."""
+    if all(name not in columns or columns[name].kind != "timestamptz" for name in check.columns):
+        return check
+
+    def instants(values: _Values) -> _Values:
+        return [_INSTANTS.get(value, value) if type(value) is str else value for value in values]
+
+    return replace(
+        check,
+        all_pass=lambda found: check.all_pass([instants(values) for values in found]),
+        passes=lambda values: check.passes(instants(values)),
+    )
 
 
 def _not_null(_: Expectation, column: Column) -> Check:
