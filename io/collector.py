@@ -10,6 +10,7 @@ from apache_beam.pvalue import TaggedOutput
 from tillstream.configs import ClientConfig
 from tillstream.io.codecs.base import EVERY_SHARD, Codec, codec_for, topic_of
 from tillstream.io.replays import ReplayReader
+from tillstream.io.service_topics import ServiceTopics
 from tillstream.io.transactions import TransactionReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.budget import stop_job
@@ -46,6 +47,7 @@ class ChangeCollector:
         self._flink = config.flink
         self._entities = config.topics
         self._frozen = config.schema_evolution.tables == "freeze"
+        self._keys_frozen = config.schema_evolution.keys == "freeze"
         self._codecs: dict[str, Codec] = {
             name: codec_for(config, name)
             for name, entity in config.entities.items()
@@ -57,10 +59,11 @@ class ChangeCollector:
         self._replay_topic = config.replay_topic
         self._replay_reader = ReplayReader(config, self._codecs)
         self._replays: list[ChangeBatch] = []
-
+        self._service_topics = ServiceTopics(config)
         gathers = config.delivery.atomicity == "transaction"
         self._transactions = TransactionReader(config) if gathers else None
         self._transaction_topics = self._transactions.topics if self._transactions else frozenset[str]()
+
     def add(self, topic: str, partition: int, messages: list[Any]) -> None:
         """Decode the messages of one poll of one topic-partition; tombstones carry no change in most formats.
 
@@ -160,10 +163,10 @@ class ChangeCollector:
             yield shard_key(each.shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
         for batch in replays:
             yield shard_key(batch.shard, self._flink.shards, self._flink.max_parallelism), batch.encode()
-        if letters:
         if self._transactions is not None:
             for share in self._transactions.flush():
                 yield TaggedOutput(TRANSACTIONS, (GATHERED, share.encode()))
+        if letters:
             yield TaggedOutput(DEAD_LETTERS, DeadLetterBatch(tuple(letters)).encode())
 
     def _close(
@@ -171,7 +174,6 @@ class ChangeCollector:
     ) -> None:
         self._found += [_Found(*origin, shard, schema, records) for shard, records in shards.items()]
 
-    def _add_replays(self, topic: str, partition: int, messages: list[Any]) -> None:
     def _add_ends(self, topic: str, partition: int, messages: list[Any]) -> None:
         assert self._transactions is not None  # it names the topics
         for message in messages:
@@ -181,6 +183,7 @@ class ChangeCollector:
                 place = (topic, partition, message.offset())
                 self._refuse(None, place, message.key(), message.value(), error)
 
+    def _add_replays(self, topic: str, partition: int, messages: list[Any]) -> None:
         for message in messages:
             found = self._replay_reader.read((topic, partition, message.offset()), message.value() or b"")
             if isinstance(found, DeadLetter):
@@ -189,6 +192,8 @@ class ChangeCollector:
                 self._replays.append(found)
 
     def _add_unknown(self, topic: str, partition: int, messages: list[Any]) -> None:
+        if self._service_topics.take(topic, messages):
+            return
         unknown = self._unknown(topic)
         for message in messages:
             place = (topic, partition, message.offset())
@@ -212,13 +217,13 @@ class ChangeCollector:
         payload: bytes | None,
         error: RecordError,
     ) -> None:
-        self._letters.append(
-            DeadLetter(
         if self._keys_frozen and error.reason == "key_changed":
             reason = f"client {self._client!r}, entity {entity!r}: {error.detail}, and schema_evolution.keys"
             stop_job(SchemaFrozenError(f"{reason} is freeze"))
         if self._transactions is not None and entity is not None and payload is not None:
             self._transactions.refuse(entity, place[0], payload)
+        self._letters.append(
+            DeadLetter(
                 client=self._client,
                 entity=entity,
                 step="read",

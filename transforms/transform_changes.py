@@ -19,13 +19,13 @@ from tillstream.pipelines.records import (
     ChangeRecord,
     DeadLetter,
     DeadLetterBatch,
-    MutationKind,
     MutationBatch,
+    MutationKind,
     MutationRecord,
     Operation,
 )
-from tillstream.transforms.contracts.compiled import CompiledContract, Values
 from tillstream.pipelines.transactions import GATHERED
+from tillstream.transforms.contracts.compiled import CompiledContract, Values
 from tillstream.transforms.contracts.unavailable import ANYTHING
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
@@ -39,9 +39,9 @@ from tillstream.transforms.replays.replaying import GivenBack, Replayer, held_le
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
+from tillstream.transforms.transactions.sharing import ShareMaker
 from tillstream.transforms.truncating import Truncator
 from tillstream.transforms.writers import keys_of
-from tillstream.transforms.transactions.sharing import ShareMaker
 
 __all__ = ["TransformChanges"]
 
@@ -66,10 +66,10 @@ class TransformChanges(beam.DoFn):
         generation: of this launch, milliseconds since 1970 UTC; batches then get numbers, for sinks that
             tell them apart.
         bounded: whether the run ends.
-    """
-
         gathers: whether rows wait for their transactions; then the output is (GATHERED, Share frame), and
             batches get their numbers where they are let go.
+    """
+
     HEAD, LOG = specs("shard")
     CLIENT_HEAD, CLIENT_LOG = specs("client")
     HELD_HEAD, HELD_LOG = specs("held")
@@ -83,18 +83,18 @@ class TransformChanges(beam.DoFn):
         gathers: bool = False,
     ) -> None:
         self._config = config
+        self._gathers = gathers
         self._generation = generation
         self._bounded = bounded
-        self._gathers = gathers
         self._failed = Metrics.counter("tillstream", "events_refused")
         self._dropped = {reason: Metrics.counter("tillstream", f"events_{reason}") for reason in REASONS}
 
     def setup(self) -> None:
         """Compile the contracts and set up the client's DoFns."""
         config = self._config
+        self._shares = ShareMaker(config) if self._gathers else None
         self._contracts = contracts_of(config)
         flows = flows_of(config, registry_of(config))
-        self._shares = ShareMaker(config) if self._gathers else None
         self._packer = MutationPacker(self._contracts, keys_of(config, flows, "copy"), row_stages(config))
         self._flows = flows
         launch = Launch(self._generation, self._bounded)
@@ -177,15 +177,6 @@ class TransformChanges(beam.DoFn):
             runner.teardown()
         self._again.teardown()
 
-    def _take(
-        self,
-        batch: ChangeBatch,
-        frame: bytes,
-        shard: Shard[Entry],
-        state: Shard[StateEntry] | None,
-        holds: Holds | None,
-    ) -> GivenBack:
-        """Apply all flows to a batch as it was read."""
     def _outputs(
         self, shard_key: bytes, batch: ChangeBatch, mutations: list[MutationBatch], shard: Shard[Entry]
     ) -> list[tuple[bytes, bytes]]:
@@ -197,6 +188,15 @@ class TransformChanges(beam.DoFn):
             mutations = [numbered(each, shard.counters, self._generation) for each in mutations]
         return [(shard_key, each.encode()) for each in mutations]
 
+    def _take(
+        self,
+        batch: ChangeBatch,
+        frame: bytes,
+        shard: Shard[Entry],
+        state: Shard[StateEntry] | None,
+        holds: Holds | None,
+    ) -> GivenBack:
+        """Apply all flows to a batch as it was read."""
         read = batch
         truncated: list[tuple[Any, ...]] = []
         if self._deduplicator is not None:

@@ -210,10 +210,15 @@ def codec_for(config: ClientConfig, entity: str) -> Codec:
     """Return the codec of one of a client's entities that has a topic."""
     described = config.entities[entity]
     codec = codec_class(config.source.events.format)(
-        entity, tuple(described.key), config.flink.shards, described.columns(), config.source.events
+        entity,
+        # Rows of tables without a key get one behind the codec.
+        () if described.keyless is not None else tuple(described.key),
+        config.flink.shards,
+        described.columns(),
+        config.source.events,
     )
     codec.bind(config.client)
-    if described.message_key == "ignore":
+    if described.message_key == "ignore" or described.keyless is not None:
         codec.accept_other_keys()
     if config.delivery.atomicity == "transaction":
         codec.read_transactions()

@@ -155,16 +155,16 @@ class DebeziumJsonCodec(JsonCodec):
             _time_us(source),
             None if before == NULL else before,
             None if after == NULL else after,
+            envelope.told,
         )
 
-    @classmethod
-            envelope.told,
-    def topic_of(cls, value: bytes) -> str:
-        """Return `<name>.<schema>.<table>` out of a message's source block, as `Codec.topic_of` does."""
     def read_transactions(self) -> None:
         """Have each record tell its transaction, as `Codec.read_transactions` does."""
         self._decode_envelope = _decode_telling
 
+    @classmethod
+    def topic_of(cls, value: bytes) -> str:
+        """Return `<name>.<schema>.<table>` out of a message's source block, as `Codec.topic_of` does."""
         named = _open(value, _decode_table)
         source = (_open(named.payload, _decode_table) if named.payload else named).source
         if source is None or source.table is None:
