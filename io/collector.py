@@ -11,6 +11,7 @@ from tillstream.configs import ClientConfig
 from tillstream.io.codecs.base import EVERY_SHARD, Codec, codec_for, topic_of
 from tillstream.io.replays import ReplayReader
 from tillstream.io.service_topics import ServiceTopics
+from tillstream.io.service_topics import ServiceTopics
 from tillstream.io.transactions import TransactionReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.budget import stop_job
@@ -59,6 +60,7 @@ class ChangeCollector:
         self._replay_topic = config.replay_topic
         self._replay_reader = ReplayReader(config, self._codecs)
         self._replays: list[ChangeBatch] = []
+        self._service_topics = ServiceTopics(config)
         self._service_topics = ServiceTopics(config)
         gathers = config.delivery.atomicity == "transaction"
         self._transactions = TransactionReader(config) if gathers else None
@@ -192,6 +194,8 @@ class ChangeCollector:
                 self._replays.append(found)
 
     def _add_unknown(self, topic: str, partition: int, messages: list[Any]) -> None:
+        if self._service_topics.take(topic, messages):
+            return
         if self._service_topics.take(topic, messages):
             return
         unknown = self._unknown(topic)

@@ -1,0 +1,161 @@
+"""A truncate becomes deletes of the rows that are known, and one mutation for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeRecord,
+    DeadLetter,
+    DeadLetterBatch,
+    MutationBatch,
+    Operation,
+)
+from tillstream.transforms.fake_state import FakeState
+from tillstream.transforms.transform_changes import TransformChanges
+
+FILES = {"type": "files", "path": "/out"}
+POSTGRES = {"type": "postgres", "host": "h", "database": "d", "user": "u"}
+PRICE = {"id": "int64", "price": "decimal(12,2)", "currency": "string"}
+EUROS = {**PRICE, "price_eur": "decimal(12,2)"}
+IN_EUROS = "globex.price_in_euros@1.0.0"
+
+
+def client(*, dedup: str = "position", **entities: Any) -> ClientConfig:
+    """Return a client of some entities, among them `prices` with a topic."""
+    prices = {"topic": "globex.public.prices", "key": ["id"], "contract": PRICE, "sinks": ["files"]}
+    return ClientConfig.model_validate(
+        {
+            "client": "globex",
+            "source": {"files": {"paths": ["in.jsonl"]}},
+            "entities": {"prices": {**prices, **entities.pop("prices", {})}, **entities},
+            "sinks": {"files": FILES, "table": POSTGRES},
+            "dedup": {"by": dedup},
+            "flink": {"shards": 4},
+        }
+    )
+
+
+def row(key: int, lsn: int, currency: str = "USD") -> ChangeRecord:
+    """Return a create."""
+    after = b'{"id":%d,"price":"10.00","currency":"%s"}' % (key, currency.encode())
+    return ChangeRecord(lsn, Operation.CREATE, (key,), (0, lsn, 1, lsn), lsn, None, after)
+
+
+def truncate(lsn: int) -> ChangeRecord:
+    """Return a truncate."""
+    return ChangeRecord(lsn, Operation.TRUNCATE, (), (0, lsn, 1, lsn), lsn, None, None)
+
+
+class Shard:
+    """Run one shard's changes through the stage."""
+
+    def __init__(self, config: ClientConfig) -> None:
+        self._stage = TransformChanges(config, generation=1)
+        self._stage.setup()
+        self._states = [FakeState() for _ in range(3)]
+        self.letters: list[DeadLetter] = []
+
+    def take(self, *records: ChangeRecord, entity: str = "prices") -> list[MutationBatch]:
+        """Return what comes of a batch of changes."""
+        batch = ChangeBatch("globex", entity, 2, f"globex.public.{entity}", 0, ("id",), records)
+        cells = [cell for each in self._states for cell in (each.cell, each.bag)]
+        made = list(self._stage.process((b"s2", batch.encode()), *cells))
+        for each in made:
+            if not isinstance(each, tuple):
+                self.letters += DeadLetterBatch.decode(each.value).letters
+        return [MutationBatch.decode(each[1]) for each in made if isinstance(each, tuple)]
+
+
+def shown(batches: Iterable[MutationBatch]) -> list[tuple[Any, ...]]:
+    """Return what matters of mutations."""
+    return [
+        (batch.entity, record.kind.value, record.key, batch.only_sinks)
+        for batch in batches
+        for record in batch.records
+    ]
+
+
+def test_a_table_gets_one_truncate() -> None:
+    """A sink that keeps positions tells by itself which rows go."""
+    shard = Shard(client(prices={"sinks": ["table"]}))
+    shard.take(row(1, 10), row(2, 11))
+    (made,) = shard.take(truncate(30))
+    assert shown([made]) == [("prices", "t", (), ())]
+    (record,) = made.records
+    assert (record.position, record.values, record.source_time_us, record.offset) == (
+        (0, 30, 1, 30),
+        None,
+        30,
+        30,
+    )
+    assert (made.columns, made.key_columns, made.sequence) == (tuple(PRICE), ("id",), 2)
+
+
+def test_a_log_gets_a_delete_of_each_known_row_first() -> None:
+    """Sinks without positions get the known rows' deletes, numbered apart, then the truncate as all do."""
+    shard = Shard(client(prices={"sinks": ["files", "table"]}))
+    shard.take(row(2, 10), row(1, 11), row(3, 40))
+    made = shard.take(truncate(30))
+    assert shown(made) == [
+        ("prices", "d", (1,), ("files",)),
+        ("prices", "d", (2,), ("files",)),
+        ("prices", "t", (), ()),
+    ]
+    assert [(each.offset, each.index) for batch in made for each in batch.records] == [
+        (30, 2),
+        (30, 6),
+        (30, 10),
+    ]
+
+
+def test_a_repeated_truncate_makes_nothing() -> None:
+    """The second time nothing goes on."""
+    shard = Shard(client())
+    assert shown(shard.take(truncate(30))) == [("prices", "t", (), ())]
+    assert shard.take(truncate(30)) == []
+
+
+def test_a_transform_sees_the_known_rows_go() -> None:
+    """The DoFn gets a delete of each row; the rest of what it made is deleted by the truncate."""
+    shard = Shard(client(prices={"transform": IN_EUROS, "contract": EUROS, "sinks": ["table"]}))
+    shard.take(row(1, 10), row(2, 11))
+    assert shown(shard.take(truncate(30))) == [
+        ("prices", "d", (1,), ()),
+        ("prices", "d", (2,), ()),
+        ("prices", "t", (), ()),
+    ]
+
+
+def test_every_flow_of_the_entity_is_told() -> None:
+    """Entities that are made of the truncated one are swept with it, others are not."""
+    euros = {"from": "prices", "key": ["id"], "transform": IN_EUROS, "contract": EUROS, "sinks": ["table"]}
+    stock = {"topic": "globex.public.stock", "key": ["id"], "contract": {"id": "int64"}, "sinks": ["table"]}
+    shard = Shard(client(prices={"sinks": ["table"]}, euros=euros, stock=stock))
+    shard.take(row(1, 10))
+    assert shown(shard.take(truncate(30))) == [
+        ("euros", "d", (1,), ()),
+        ("euros", "t", (), ()),
+        ("prices", "t", (), ()),
+    ]
+
+
+@pytest.mark.parametrize("dedup", ["event_id", "none"])
+def test_without_positions_of_rows_the_truncate_alone_goes_on(dedup: str) -> None:
+    """Where deduplication knows no rows, transforms see none go, and sinks delete them."""
+    shard = Shard(client(dedup=dedup, prices={"transform": IN_EUROS, "contract": EUROS}))
+    shard.take(row(1, 10))
+    assert shown(shard.take(truncate(30))) == [("prices", "t", (), ())]
+
+
+def test_a_batch_of_rows_after_a_truncate_goes_as_before() -> None:
+    """Rows from before it are dropped, later ones delivered."""
+    shard = Shard(client())
+    shard.take(truncate(30))
+    assert shown(shard.take(row(1, 10), row(2, 40))) == [("prices", "u", (2,), ())]
+    assert shard.take(row(3, 20)) == []
