@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
 from tillstream.io.codecs.base import EVERY_SHARD, Codec, codec_for, topic_of
+from tillstream.io.controls import read_control
+from tillstream.io.keyless import KeylessReader, keyless_readers
 from tillstream.io.replays import ReplayReader
-from tillstream.io.service_topics import ServiceTopics
 from tillstream.io.service_topics import ServiceTopics
 from tillstream.io.transactions import TransactionReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
@@ -58,9 +59,9 @@ class ChangeCollector:
         self._open: dict[tuple[str, str, int, int], _Found] = {}
         self._letters: list[DeadLetter] = []
         self._replay_topic = config.replay_topic
-        self._replay_reader = ReplayReader(config, self._codecs)
+        self._keyless = keyless_readers(config, lambda name: self._codecs[name].shard_of)
+        self._replay_reader = ReplayReader(config, self._codecs, self._keyless)
         self._replays: list[ChangeBatch] = []
-        self._service_topics = ServiceTopics(config)
         self._service_topics = ServiceTopics(config)
         gathers = config.delivery.atomicity == "transaction"
         self._transactions = TransactionReader(config) if gathers else None
@@ -81,6 +82,9 @@ class ChangeCollector:
         if entity is None:
             add = self._add_ends if topic in self._transaction_topics else self._add_unknown
             add(topic, partition, messages)
+            return
+        if entity in self._keyless:
+            self._add_keyless((entity, topic, partition), messages)
             return
         codec = self._codecs[entity]
         decode, reads_headers = codec.decode, codec.reads_headers
@@ -127,19 +131,50 @@ class ChangeCollector:
                 return
             codec = self._codecs[entity]
             shard, record = codec.decode(None, line, number)
+            changes = self._split(self._keyless.get(entity), (path, 0), shard, record)
         except RecordError as error:
             self._refuse(entity, (path, 0, number), None, line, error)
             return
-        if shard == EVERY_SHARD:
-            for each in range(self._flink.shards):
-                self._found.append(_Found(entity, path, 0, each, codec.schema, [record]))
-                self._open.pop((entity, path, 0, each), None)
-            return
-        found = self._open.get((entity, path, 0, shard))
-        if found is None or found.schema is not codec.schema:
-            found = self._open[entity, path, 0, shard] = _Found(entity, path, 0, shard, codec.schema, [])
+        for change in changes:
+            self._keep((entity, path, 0), *change)
+
+    def _add_keyless(self, origin: tuple[str, str, int], messages: list[Any]) -> None:
+        entity, topic, partition = origin
+        codec, keyless = self._codecs[entity], self._keyless[entity]
+        for message in messages:
+            key, value, offset = message.key(), message.value(), message.offset()
+            if value is None:
+                continue
+            try:
+                headers = message.headers() if codec.reads_headers else None
+                shard, record = codec.decode(key, value, offset, headers)
+                changes = self._split(keyless, (topic, partition), shard, record)
+            except RecordError as error:
+                self._refuse(entity, (topic, partition, offset), key, value, error)
+                continue
+            for change in changes:
+                self._keep(origin, *change)
+
+    def _keep(self, origin: tuple[str, str, int], shard: int, record: ChangeRecord) -> None:
+        """Put a change behind the others of its shard, where their rows have its schema."""
+        codec = self._codecs[origin[0]]
+        found = self._open.get((*origin, shard))
+        is_alone = record.operation is Operation.TRUNCATE
+        if found is None or found.schema is not codec.schema or is_alone:
+            found = _Found(*origin, shard, codec.schema, [])
             self._found.append(found)
+            self._open[*origin, shard] = found
         found.records.append(record)
+        if is_alone:
+            del self._open[*origin, shard]
+
+    def _split(
+        self, keyless: KeylessReader | None, place: tuple[str, int], shard: int, record: ChangeRecord
+    ) -> Sequence[tuple[int, ChangeRecord]]:
+        """Return what one message is, with the shards that it concerns."""
+        if shard == EVERY_SHARD:
+            return [(each, record) for each in range(self._flink.shards)]
+        return [(shard, record)] if keyless is None else keyless.split(*place, record)
 
     def refuse_file(self, path: str, line: int, error: RecordError) -> None:
         """Keep a dead letter for a file whose rest cannot be read."""
@@ -187,15 +222,14 @@ class ChangeCollector:
 
     def _add_replays(self, topic: str, partition: int, messages: list[Any]) -> None:
         for message in messages:
-            found = self._replay_reader.read((topic, partition, message.offset()), message.value() or b"")
+            place, value = (topic, partition, message.offset()), message.value() or b""
+            found = read_control(self._config, place, value) or self._replay_reader.read(place, value)
             if isinstance(found, DeadLetter):
                 self._letters.append(found)
             else:
-                self._replays.append(found)
+                self._replays += found if isinstance(found, list) else [found]
 
     def _add_unknown(self, topic: str, partition: int, messages: list[Any]) -> None:
-        if self._service_topics.take(topic, messages):
-            return
         if self._service_topics.take(topic, messages):
             return
         unknown = self._unknown(topic)

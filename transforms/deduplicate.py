@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics
 
 from tillstream.pipelines.positions import reconcile
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation, Position
+from tillstream.transforms.resyncs import passed_from
 from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.truncates import is_before, note_truncate, truncated_at
 
@@ -55,7 +56,8 @@ class Deduplicator:
       that one statement made of one row: kept;
     - smaller position: `stale`, or `late` when its event time is older than the horizon;
     - a snapshot read with a greater position whose row is the known one: `duplicate`, so a snapshot taken
-      again repeats nothing, yet repairs rows whose events were lost;
+      again repeats nothing, yet repairs rows whose events were lost. While a resync of the entity goes
+      on it is kept, because the sink's row may have been changed by hand;
     - a row that is unknown, or was last seen longer ago than the horizon: kept, however late, because in an
       ordered log this is its first delivery. It is `late`, and dropped, only where its offset shows that
       this shard has read past it in its partition before, within the horizon.
@@ -167,6 +169,7 @@ class Deduplicator:
         index, entity, horizon_us = shard.index, batch.entity, self.horizon_us
         find, append = index.get, result.records.append
         newest_us = batch.records[0].source_time_us if shard.newest_us is None else shard.newest_us
+        passed = passed_from(shard, entity)
         for record in batch.records:
             time_us, position = record.source_time_us, record.position
             if time_us > newest_us:  # noqa: PLR1730  (a call a record costs)
@@ -184,7 +187,8 @@ class Deduplicator:
                 reason = "late" if is_late and record.offset <= read_past else None
             elif position > known[1]:
                 repeated = digest == known[2] and record.operation is Operation.SNAPSHOT
-                reason = "duplicate" if repeated else None
+                # Whoever reads a table again wants its rows delivered again.
+                reason = "duplicate" if repeated and not (passed and position >= passed) else None
             else:
                 reason, position = _compare(position, digest, known, record.operation)
                 if reason == "stale" and is_late:

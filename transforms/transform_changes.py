@@ -13,6 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS
+from tillstream.io.controls import CONTROLS
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import (
     ChangeBatch,
@@ -27,6 +28,7 @@ from tillstream.pipelines.records import (
 from tillstream.pipelines.transactions import GATHERED
 from tillstream.transforms.contracts.compiled import CompiledContract, Values
 from tillstream.transforms.contracts.unavailable import ANYTHING
+from tillstream.transforms.copies import CopyBook, with_key_columns
 from tillstream.transforms.deduplicate import REASONS, Deduplicator, Entry
 from tillstream.transforms.flow_runner import FlowRunner, letter_of
 from tillstream.transforms.flows import Flow, flows_of, registry_of
@@ -36,6 +38,7 @@ from tillstream.transforms.packing import MutationPacker, encodable
 from tillstream.transforms.replays.again import FlowsAgain
 from tillstream.transforms.replays.holding import HoldBook, Holds, Sieve
 from tillstream.transforms.replays.replaying import GivenBack, Replayer, held_letter
+from tillstream.transforms.resyncs import Resyncs
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
@@ -110,8 +113,11 @@ class TransformChanges(beam.DoFn):
         dedup = config.dedup
         self._deduplicator = None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us)
         self._holds = HoldBook(config)
+        self._copies = CopyBook(config)
+        self._keyless = {name for name, each in config.entities.items() if each.keyless is not None}
         self._again = FlowsAgain(config, self._runners, self._packer, launch, self._pass)
         self._replayer = Replayer(flows, self._packer, self._deduplicator)
+        self._resyncs = Resyncs(config, flows)
         self._truncator = Truncator(config, flows, self._runners, self._packer, self._contracts, self._pass)
         self._memory: ShardMemory[Entry] = shared_memory(config.client, dedup.horizon_us, Entry)
         states = {
@@ -120,7 +126,7 @@ class TransformChanges(beam.DoFn):
             for name, state in runner.flow.parameters.states.items()
         }
         self._states: ShardMemory[StateEntry] | None = None
-        if states or any(self._routers.values()):
+        if states or any(self._routers.values()) or self._copies.entities:
             name = f"{config.client}/state"
             # Routers remember rows for longer than any cell of state asks for.
             horizon = None if any(self._routers.values()) else horizon_us(states)
@@ -150,6 +156,12 @@ class TransformChanges(beam.DoFn):
         holds = self._holds.open(shard_key, shard.counters, held_head, held_log, replays=is_replay)
         if not is_replay:
             made = self._take(batch, frame, shard, state, holds)
+        elif batch.replay is not None and batch.replay.action in CONTROLS:
+            made = GivenBack()
+            swept = self._resyncs.settle(batch, shard)
+            if swept is not None:
+                made = self._take(swept, frame, shard, state, holds)
+                made.mutations = self._resyncs.sifted(made.mutations)
         else:
             made = self._replayer.give_back(batch, shard, holds, partial(self._again.apply, state=state))
         mutations = made.mutations
@@ -201,6 +213,9 @@ class TransformChanges(beam.DoFn):
         truncated: list[tuple[Any, ...]] = []
         if self._deduplicator is not None:
             batch, truncated = self._without_repeated(batch, shard, self._deduplicator)
+        if batch.entity in self._copies.entities and batch.records:
+            assert state is not None  # kept for them
+            batch, truncated = self._copies.apply(batch, state)
         flows, made = self._flows[batch.entity], GivenBack()
         again = partial(self._again.apply, state=state)
         if holds is not None:
@@ -257,6 +272,8 @@ class TransformChanges(beam.DoFn):
         if contract is None or contract.unavailable.may_be_in(frame):
             return False
         contract.declare(batch.schema)
+        if flow.target in self._keyless:
+            batch = with_key_columns(batch)
         records = batch.records
         decoded = contract.decode_many([record.after for record in records if record.after is not None])
         if decoded is None:
@@ -265,7 +282,13 @@ class TransformChanges(beam.DoFn):
         try:
             packed = [
                 MutationRecord(
-                    _UPSERT, key_of(row := next(rows)), row, each.position, each.source_time_us, each.offset
+                    _UPSERT,
+                    key_of(row := next(rows)),
+                    row,
+                    each.position,
+                    each.source_time_us,
+                    each.offset,
+                    each.index,
                 )
                 if each.after is not None
                 else _checked(batch, each, contract)[1]
@@ -284,6 +307,8 @@ class TransformChanges(beam.DoFn):
         append = self._packer.append_evolved
         if contract is not None:
             contract.declare(batch.schema)
+        if flow.target in self._keyless:
+            batch = with_key_columns(batch)
         for record in batch.records:
             if sieve is not None and sieve.keeps_back(record):
                 continue
@@ -319,8 +344,8 @@ def _checked(
     else:
         found = _decode_row(ANYTHING.whole(record).after or b"")
         columns, values = tuple(found), encodable(tuple(found.values()))
-    made = MutationRecord(kind, key, values, record.position, record.source_time_us, record.offset)
-    return columns, made, unknown
+    place = (record.position, record.source_time_us, record.offset, record.index)
+    return columns, MutationRecord(kind, key, values, *place), unknown
 
 
 def _decode_row(row: bytes) -> dict[str, Any]:
