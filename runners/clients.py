@@ -12,7 +12,7 @@ __all__ = ["config_path"]
 
 
 def config_path(client: str) -> Path:
-    """Return the config that is meant: a file, or `NAME.yaml` here, in `clients/`, or shipped with tillstream.
+    """Return the config that is meant: a file, or `NAME.yaml` here, in `clients/`, or among the shipped ones.
 
     Raises:
         UserError: if there is none, naming where it was looked for.
@@ -29,6 +29,6 @@ def config_path(client: str) -> Path:
         if found.is_file():
             return found
     raise UserError(
-        f"client {client!r}: found no {client}.yaml in {', '.join(map(str, places))}, expected its config there, "
-        "or its path in place of the name"
+        f"client {client!r}: found no {client}.yaml in {', '.join(map(str, places))}, expected its config "
+        "there, or its path in place of the name"
     )

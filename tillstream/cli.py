@@ -15,7 +15,7 @@ import typer
 
 from tillstream.configs.cli import schema, validate
 from tillstream.pipelines.errors import TillstreamError, UserError
-from tillstream.runners.capture.cli import capture
+from tillstream.runners.capture.cli import capture, resync
 from tillstream.runners.cli import run, setup, stop
 from tillstream.runners.demo.cli import demo, traffic
 from tillstream.runners.dlq.cli import dlq
@@ -57,6 +57,7 @@ app.command()(schema)
 app.command()(run)
 app.command()(stop)
 app.command()(setup)
+app.command()(resync)
 app.command()(local.up)
 app.command()(local.down)
 app.command()(local.ps)

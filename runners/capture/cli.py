@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tillstream.runners.capture.spec import Capture, Place
     from tillstream.runners.capture.status import Status
 
-__all__ = ["capture"]
+__all__ = ["capture", "resync"]
 
 capture = typer.Typer(
     help="Manage what captures a client's tables: role, publication, slot, connector.", no_args_is_help=True
@@ -22,6 +22,7 @@ _Client = Annotated[str, typer.Argument(metavar="CLIENT", help="Name of the clie
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _Wait = Annotated[float, typer.Option(min=1, help="Longest wait for the connector, seconds.")]
 _EXIT_ALERT = 1
+_EXIT_INTERRUPTED = 130
 
 
 @capture.command()
@@ -55,7 +56,7 @@ def watch(
         bool,
         typer.Option(
             "--drop-abandoned",
-            help="Drop the slot, and lose changes, if nobody reads it and it keeps more than slot_lag_mb_max.",
+            help="Drop the slot, which loses changes, when nobody reads it and slot_lag_mb_max is exceeded.",
         ),
     ] = False,
     as_json: _Json = False,
@@ -126,3 +127,44 @@ def _known(client: str) -> tuple[ClientConfig, Capture, Place]:
 
 def _print(found: Status, *, as_json: bool) -> None:
     typer.echo(json.dumps(found.as_json()) if as_json else "\n".join(found.lines()))
+
+
+def resync(
+    client: _Client,
+    entities: Annotated[
+        list[str] | None, typer.Argument(metavar="[ENTITY]...", help="Entities whose tables are read again.")
+    ] = None,
+    *,
+    all_: Annotated[bool, typer.Option("--all", help="All entities that have a topic.")] = False,
+    wait: Annotated[float, typer.Option(min=1, help="Longest time for all of it, seconds.")] = 3600.0,
+) -> None:
+    """Read tables again while job and connector go on, and repair rows that differ in the sinks.
+
+    Rows that were changed, deleted or invented there by hand are as in the source afterwards.
+    """
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.capture.resync import resync as run
+
+    config, wanted, place = _known(client)
+    known = list(config.topics.values())
+    names = known if all_ else list(dict.fromkeys(entities or ()))
+    if all_ == bool(entities):
+        raise UserError(
+            f"found {'both' if all_ else 'neither'}, expected either --all or some of {', '.join(known)}"
+        )
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UserError(
+            f"client {config.client}: found {', '.join(unknown)}, expected entities that have a topic: "
+            f"{', '.join(known)}"
+        )
+    try:
+        done = run(config, wanted, place, names, say=lambda line: typer.echo(line, err=True), deadline_s=wait)
+        typer.echo(str(done))
+    except KeyboardInterrupt:
+        typer.echo(
+            "interrupted: the connector goes on reading, and rows that it reads are repaired; rows that the "
+            f"source no longer has stay until 'tillstream resync {client} {' '.join(names)}' is run again",
+            err=True,
+        )
+        raise typer.Exit(_EXIT_INTERRUPTED) from None

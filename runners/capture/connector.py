@@ -54,6 +54,9 @@ def connector_config(capture: Capture, place: Place) -> dict[str, str]:
         # Exact numbers and readable times; the defaults are bytes and counts of units.
         "decimal.handling.mode": "string",
         "time.precision.mode": "isostring",
+        "interval.handling.mode": "string",
+        # So that schemas say how many digits a decimal has.
+        **({"column.propagate.source.type": ".*"} if capture.schemas else {}),
         "key.converter": _JSON,
         "key.converter.schemas.enable": str(capture.schemas).lower(),
         "value.converter": _JSON,

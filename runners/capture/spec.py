@@ -36,6 +36,7 @@ class Capture:
         replication_factor: of topics that are made; None for the cluster's.
         heartbeat_interval_s: how often a message is written into the database's log, in seconds.
         chunk_rows: that an incremental snapshot reads at a time.
+        replay_topic: through which a running job is told of a resync; empty for the client's usual one.
         settings: further properties of the connector, which win.
     """
 
@@ -49,6 +50,7 @@ class Capture:
     replication_factor: int | None = None
     heartbeat_interval_s: int = 10
     chunk_rows: int = 4096
+    replay_topic: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,6 +100,14 @@ class Capture:
     def messages_topic(self) -> str:
         """Return the topic of messages in the database's log (Debezium, "Message events")."""
         return f"{self.topic_prefix}.message"
+
+    @property
+    def own_topics(self) -> tuple[str, ...]:
+        """Return the topics of which one partition is enough, or must be."""
+        replays = self.replay_topic or f"tillstream.{self.client}.replay"
+        # In one partition transactions come in the order of commits.
+        transactions = (f"{self.topic_prefix}.transaction",) if self.transactions else ()
+        return self.signals_topic, self.notifications_topic, self.messages_topic, replays, *transactions
 
     @property
     def heartbeat_topic(self) -> str:
@@ -209,6 +219,7 @@ def capture_of(config: ClientConfig) -> Capture:
         replication_factor=model.replication_factor,
         heartbeat_interval_s=model.heartbeat_interval_s,
         chunk_rows=model.incremental_chunk_rows,
+        replay_topic=config.replay_topic,
         settings=model.connector,
     )
 

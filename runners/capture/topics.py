@@ -28,7 +28,7 @@ def create_topics(capture: Capture, place: Place) -> list[str]:
     from tillstream.io.sinks.kafka_topics import Wanted, ensure_topics
 
     # Signals must come in order (Debezium, "Kafka signal channel"), and one partition is read soonest.
-    ours = [Wanted(capture.signals_topic, 1), Wanted(capture.notifications_topic, 1)]
+    ours = [Wanted(topic, 1) for topic in capture.own_topics]
     wanted = [Wanted(topic, capture.partitions) for topic in capture.topics] + ours
     try:
         admin = _admin(place)
