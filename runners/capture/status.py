@@ -12,7 +12,7 @@ from tillstream.runners.capture.progress import Progress, last_progress
 from tillstream.runners.capture.slots import Slot, slot_of
 from tillstream.runners.capture.spec import Capture, Place
 
-__all__ = ["Status", "look"]
+__all__ = ["Status", "alerts_of", "look", "states_of"]
 
 _MB = 1 << 20
 # Restarts and elections take this long.
@@ -83,7 +83,7 @@ def look(capture: Capture, place: Place) -> Status:
     offset = {} if found is None else rest.offset()
     with source.opened(place.login) as connection:
         slot = slot_of(connection, capture.slot)
-    connector, task, failure = _states(found)
+    connector, task, failure = states_of(found)
     stamp_us = offset.get("ts_usec")
     return Status(
         capture.client,
@@ -94,11 +94,12 @@ def look(capture: Capture, place: Place) -> Status:
         last_progress(capture, place),
         None if not stamp_us else dt.datetime.fromtimestamp(stamp_us / 1e6, dt.timezone.utc),
         offset.get("lsn"),
-        tuple(_alerts(capture, place, (connector, task, failure), slot)),
+        tuple(alerts_of(capture, place, (connector, task, failure), slot)),
     )
 
 
-def _states(found: dict[str, Any] | None) -> tuple[str, str, str]:
+def states_of(found: dict[str, Any] | None) -> tuple[str, str, str]:
+    """Return the states of connector and task out of Connect's answer, and the first line of a failure."""
     if found is None:
         return "MISSING", "MISSING", ""
     tasks = found["tasks"]
@@ -116,7 +117,15 @@ def _cause(trace: str) -> str:
     return (causes[-1] if causes else trace.splitlines()[0]).removeprefix("Caused by: ").strip()
 
 
-def _alerts(capture: Capture, place: Place, states: tuple[str, str, str], slot: Slot | None) -> list[str]:
+def alerts_of(capture: Capture, place: Place, states: tuple[str, str, str], slot: Slot | None) -> list[str]:
+    """Return what is wrong with a capture, each with what to do.
+
+    Args:
+        capture: which.
+        place: tells how much log is too much.
+        states: as of `states_of`.
+        slot: None where there is none.
+    """
     connector, task, failure = states
     client = capture.client
     alerts = []

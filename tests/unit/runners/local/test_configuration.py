@@ -6,9 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tillstream.pipelines.errors import UserError
-from tillstream.runners.local.addresses import Database
-from tillstream.runners.local.capture import Capture, connector_config
 from tillstream.runners.local.connect import Connect
 from tillstream.runners.local.flink import JobManager, SpareTaskManager, TaskManager, flink_settings
 from tillstream.runners.local.kafka import Kafka
@@ -121,30 +118,6 @@ def test_postgres_listens_on_loopback_and_no_socket(context: Context) -> None:
     """The servers take TCP connections on loopback and nothing else."""
     arguments = Source(context).command().arguments
     assert {"listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_level=logical"} <= set(arguments)
-
-
-def test_connector_follows_the_capture() -> None:
-    """Names, tables and partitions come from the capture; the password stays a reference."""
-    capture = Capture("acme", "shop", ("retail.orders", "retail.order_items"), partitions=3)
-    source = Database("127.0.0.1", 15432, "source", "source", Path("/nowhere"))
-    config = connector_config(capture, source, "${directory:/secrets:debezium_password}")
-    expected = {
-        "database.password": "${directory:/secrets:debezium_password}",
-        "slot.name": "tillstream_acme",
-        "publication.name": "tillstream_acme",
-        "topic.prefix": "shop",
-        "table.include.list": r"retail\.orders,retail\.order_items",
-        "topic.creation.default.partitions": "3",
-    }
-    assert expected.items() <= config.items()
-    assert capture.topics == ("shop.retail.orders", "shop.retail.order_items")
-
-
-@pytest.mark.parametrize("tables", [(), ("orders",), ('retail."Orders"',), ("retail.orders; drop",)])
-def test_capture_refuses_names_that_need_quotes(tables: tuple[str, ...]) -> None:
-    """Names go into a regular expression and into topic names, so they are plain."""
-    with pytest.raises(UserError, match=r"expected one or more of the form schema\.table"):
-        Capture("acme", "acme", tables)
 
 
 def test_properties_escape_backslashes(tmp_path: Path) -> None:

@@ -1,0 +1,61 @@
+"""What the connector tells of its snapshots becomes a line for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tillstream.runners.capture.progress import Progress, notice_of
+
+
+def notification(
+    event: str, *, schema: bool = False, kind: str = "Incremental Snapshot", **data: str
+) -> bytes:
+    """Return one as Debezium writes it."""
+    body = {"id": "r1", "aggregate_type": kind, "type": event, "additional_data": data, "timestamp": 5}
+    return json.dumps({"schema": {}, "payload": body} if schema else body).encode()
+
+
+@pytest.mark.parametrize("schema", [False, True])
+def test_a_snapshot_is_followed_table_by_table(*, schema: bool) -> None:
+    """Rows are counted when a table is done; until then its keys tell how far it is."""
+    progress = Progress("incremental")
+    said = []
+    for value in (
+        notification("STARTED", schema=schema, data_collections="source.shop.orders"),
+        notification(
+            "IN_PROGRESS",
+            schema=schema,
+            current_collection_in_progress="source.shop.orders",
+            last_processed_key="4096",
+            maximum_key="9000",
+        ),
+        notification(
+            "TABLE_SCAN_COMPLETED",
+            schema=schema,
+            scanned_collection="source.shop.orders",
+            total_rows_scanned="9000",
+        ),
+        notification("COMPLETED", schema=schema),
+    ):
+        notice = notice_of(value)
+        assert notice is not None
+        assert notice.identity == "r1"
+        progress.note(notice)
+        said.append(str(progress))
+    assert said == [
+        "incremental, running",
+        "incremental, running; reading shop.orders up to key 4096 of 9000",
+        "incremental, running; 9,000 rows of 1 tables read; reading shop.orders",
+        "incremental, completed; 9,000 rows of 1 tables read",
+    ]
+    assert progress.rows == {"shop.orders": 9000}
+
+
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\xff", b"[]", b"{}", b'{"payload": 3}', notification("X", kind="Status Update")]
+)
+def test_what_is_no_notice_of_a_snapshot_is_passed_over(value: bytes | None) -> None:
+    """Anything else in the topic is nothing, and no error."""
+    assert notice_of(value) is None
