@@ -72,6 +72,10 @@ class Events(ConfigModel):
         default="string",
         description="The connector's interval.handling.mode. numeric: microseconds, months as 30.4375 days.",
     )
+    hstore_handling_mode: Literal["json", "map"] = Field(
+        default="json",
+        description="The connector's hstore.handling.mode. map: objects, in columns that are json.",
+    )
     columns: dict[str, dict[str, SourceColumn]] = Field(
         default_factory=dict,
         description="Entity to column to what its handling mode leaves open; none by default.",

@@ -19,6 +19,7 @@ _MODES = {
     "time_precision_mode": "isostring",
     "binary_handling_mode": "base64",
     "interval_handling_mode": "string",
+    "hstore_handling_mode": "json",
 }
 _TELLING = ("debezium_avro", "avro")
 _ADAPTIVE = {"adaptive": ("time", "timestamp"), "adaptive_time_microseconds": ("timestamp",)}

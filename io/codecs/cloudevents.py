@@ -24,6 +24,7 @@ from tillstream.io.codecs.json_rows import INT_MAX, NULL, UNREADABLE, JsonCodec,
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of
 from tillstream.pipelines.records import ChangeRecord, Operation
+from tillstream.pipelines.transactions import transaction_id
 
 __all__ = ["CloudEventsCodec"]
 
@@ -82,7 +83,7 @@ class CloudEventsCodec(JsonCodec):
             )
         position = _position(attributes)
         time_us = _time_us(attributes)
-        transaction = _transaction(attributes)
+        transaction = _transaction(attributes) if self._tells_transactions else None
         operation = _ROW_OPERATIONS.get(code)
         if operation is None:
             if code == "t":
@@ -164,7 +165,11 @@ def _time_us(attributes: dict[str, Any]) -> int:
 
 def _transaction(attributes: dict[str, Any]) -> tuple[str, int] | None:
     name, order = attributes.get(_PREFIX + "txid"), attributes.get(_PREFIX + "txtotalorder")
-    return None if name is None or order is None else (str(name), _whole("txtotalorder", order, INT_MAX))
+    return (
+        None
+        if name is None or order is None
+        else (transaction_id(str(name)), _whole("txtotalorder", order, INT_MAX))
+    )
 
 
 def _whole(name: str, value: Any, bound: int) -> int:

@@ -43,6 +43,7 @@ from tillstream.io.codecs.row_spelling import RowSpelling
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import position_of
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
+from tillstream.pipelines.transactions import transaction_id
 
 __all__ = ["FlattenedCodec"]
 
@@ -146,7 +147,7 @@ class FlattenedCodec(JsonCodec):
             about.time_us(),
             row if is_delete else None,
             None if is_delete else row,
-            about.transaction(),
+            about.transaction() if self._tells_transactions else None,
         )
 
     def tombstone(
@@ -175,7 +176,7 @@ class FlattenedCodec(JsonCodec):
             about.time_us() or time_us,
             None,
             None,
-            about.transaction(),
+            about.transaction() if self._tells_transactions else None,
         )
 
     @classmethod
@@ -257,7 +258,9 @@ class _About:
         found = (self._found.get(f"{_PREFIX}transaction_{name}") for name in _OF_TRANSACTION[:2])
         name, order = found
         return (
-            None if name is None or order is None else (str(name), _whole("transaction_total_order", order))
+            None
+            if name is None or order is None
+            else (transaction_id(str(name)), _whole("transaction_total_order", order))
         )
 
 

@@ -1,7 +1,7 @@
 """Spell the values of messages without a schema, by the connector's handling modes and the entity's contract.
 
 Source: Debezium 3 documentation, PostgreSQL connector, `decimal.handling.mode`, `time.precision.mode`,
-`binary.handling.mode`, `interval.handling.mode` and "Temporal values".
+`binary.handling.mode`, `interval.handling.mode`, `hstore.handling.mode` and "Temporal values".
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = ["spelling_by_modes"]
 
 _MILLIS_DIGITS, _MICROS_DIGITS = 3, 6
 _NO_HINT = SourceColumn()
+_HSTORE = spelling_of("map").respell or str
 
 
 def spelling_by_modes(
@@ -51,19 +52,20 @@ def spelling_by_modes(
 
 
 def _spell_of(column: Column, events: Events, hint: SourceColumn) -> Spell | None:
-    kind = column.kind
-    if kind == "array" and column.element is not None:
+    if column.element is not None:
         spell = _spell_of(column.element, events, hint)
         return None if spell is None else each_of(spell)
-    if kind == "decimal":
-        return _decimal(events.decimal_handling_mode, hint.scale)
     if hint.geometry:
         return spelling_of("struct", "io.debezium.data.geometry.Geometry").respell
-    if kind == "bytes":
-        return _bytes(events.binary_handling_mode)
-    if kind == "interval":
-        return interval_of(MICROS) if events.interval_handling_mode == "numeric" else None
-    return _time(kind, events.time_precision_mode, hint.fraction_digits)
+    spells = {
+        "decimal": _decimal(events.decimal_handling_mode, hint.scale),
+        "bytes": _bytes(events.binary_handling_mode),
+        "json": _json if events.hstore_handling_mode == "map" else None,
+        "interval": interval_of(MICROS) if events.interval_handling_mode == "numeric" else None,
+    }
+    if column.kind in spells:
+        return spells[column.kind]
+    return _time(column.kind, events.time_precision_mode, hint.fraction_digits)
 
 
 def _decimal(mode: str, scale: int | None) -> Spell | None:
@@ -83,6 +85,11 @@ def _decimal(mode: str, scale: int | None) -> Spell | None:
         return decimal_text(value)
 
     return respell
+
+
+def _json(value: Any) -> Any:
+    # JSON itself comes as text.
+    return _HSTORE(value) if isinstance(value, dict) else value
 
 
 def _bytes(mode: str) -> Spell | None:

@@ -71,6 +71,11 @@ class JsonCodec(Codec):
         self._schemas = ConnectSchemas(self.within, self.left_out)
         self._key_schemas = ConnectSchemas()
         self._is_wrapped = self._key_is_wrapped = False
+        self._tells_transactions = False
+
+    def read_transactions(self) -> None:
+        """Have each record tell its transaction, as `Codec.read_transactions` does."""
+        self._tells_transactions = True
 
     def accept_other_keys(self) -> None:
         """Let messages have keys of other columns, as `Codec.accept_other_keys` says."""

@@ -54,17 +54,16 @@ class RowSpelling:
             raw = found.get(name)
             if raw is not None:
                 found[name] = _respelt(raw, name, kind, spell)
-        return _encode(found), others
+        try:
+            return _encode(found), others
+        except (ValueError, RecursionError) as error:
+            raise RecordError("malformed", f"found a row that cannot be spelt: {error}") from error
 
 
 def _respelt(raw: msgspec.Raw, name: str, kind: str, spell: Spell) -> Any:
     try:
         value = _decode_value(raw)
-        if value is None:
-            return None
-        spelt = spell(value)
-        # What cannot be encoded is told of its column.
-        return msgspec.Raw(_encode(spelt))
+        return None if value is None else spell(value)
     except (
         ValueError,
         TypeError,
@@ -74,5 +73,5 @@ def _respelt(raw: msgspec.Raw, name: str, kind: str, spell: Spell) -> Any:
         RecursionError,
         msgspec.MsgspecError,
     ) as error:
-        text = bytes(raw[:100]).decode(errors="replace")
+        text = bytes(raw)[:100].decode(errors="replace")
         raise RecordError("malformed", f"found {text} in column {name}, expected {kind}") from error
