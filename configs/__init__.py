@@ -14,6 +14,7 @@ from tillstream.configs.models import (
 )
 from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
+from tillstream.configs.schema_registry import SchemaRegistry
 from tillstream.configs.secrets import SECRETS_DIR_VARIABLE, SecretRef
 from tillstream.configs.source import FilesSource, KafkaSource, Source, StartAt
 
@@ -34,6 +35,7 @@ __all__ = [
     "KafkaSink",
     "KafkaSource",
     "PostgresSink",
+    "SchemaRegistry",
     "SecretRef",
     "SinkModel",
     "Source",

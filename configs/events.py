@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tillstream.configs.base import NO_TRUTH, ConfigModel
+from tillstream.configs.base import NO_TRUTH, ConfigModel, RelativePath
+from tillstream.configs.schema_registry import SchemaRegistry
 
 __all__ = ["Events", "Format", "SourceColumn"]
 
@@ -46,6 +47,28 @@ class Events(ConfigModel):
             "in Avro, with the id of a schema in a registry. avro: Avro with a schema from a file. "
             "cloudevents: the envelope inside a CloudEvent. flattened: rows as Debezium's transform "
             "ExtractNewRecordState writes them."
+        ),
+    )
+    schema_registry: SchemaRegistry | None = Field(
+        default=None, description="Registry of the messages' schemas; format debezium_avro needs it."
+    )
+    avro_schema_file: RelativePath | None = Field(
+        default=None,
+        description=(
+            "Schema of the messages, .avsc, relative to the config's folder; {entity} stands for the "
+            "entity's name. Format avro needs it."
+        ),
+    )
+    avro_key_schema_file: RelativePath | None = Field(
+        default=None,
+        description="Schema of their keys, likewise. Default: none, keys are taken from the rows.",
+    )
+    field_names: Literal["plain", "avro_unicode"] = Field(
+        default="plain",
+        description=(
+            "For Avro, how names of columns are written. plain: as they are, or as the connector's "
+            "field.name.adjustment.mode avro made them, with underscores, which cannot be undone. "
+            "avro_unicode: with the escapes of that mode, _u005f for an underscore."
         ),
     )
     decimal_handling_mode: Literal["string", "precise", "double"] = Field(
