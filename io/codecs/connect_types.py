@@ -95,6 +95,9 @@ def spelling_of(
     if name in _NAMED:
         return _NAMED[name]
     inner = items or Spelling("json")
+    if inner == Spelling("string") and parameters.get(_SOURCE_TYPE, "").upper() == "_NUMERIC":
+        # Digits of a Postgres array's elements stand beside the array.
+        inner = Spelling(_text_kind({**parameters, _SOURCE_TYPE: "NUMERIC"}))
     composed = {"array": lambda: _array(inner), "map": lambda: _map(inner), "struct": lambda: _struct(fields)}
     if connect_type in composed:
         return composed[connect_type]()
@@ -150,8 +153,8 @@ def _decimal(parameters: Mapping[str, str]) -> Spelling:
 
 def _decimal_kind(length: str | None, scale: int) -> str:
     precision = int(length or 0)
-    if not 0 < precision <= _PRECISION_MAX:
-        # Postgres tells 131089 of a numeric without precision.
+    if not 0 < precision <= _PRECISION_MAX or abs(scale) > _PRECISION_MAX:
+        # Postgres tells 131089 of a numeric without precision, and 2046 of the scale -2.
         return "decimal"
     # Postgres has numeric(2,4), which holds 0.0012, and numeric(2,-2), which holds 1200.
     precision, scale = (precision - scale, 0) if scale < 0 else (max(precision, scale), scale)

@@ -79,10 +79,14 @@ def connector_config(capture: Capture, place: Place) -> dict[str, str]:
 
 
 def _moving_on(capture: Capture) -> dict[str, str]:
-    """Move the slot on where none of the tables change, while the rest of the server writes."""
+    """Move the slot on where none of the tables change, while the rest of the server writes.
+
+    In a transaction: behind a message that is in none, Debezium 3.3 knows no transaction's number, and its
+    next heartbeat in a read-only incremental snapshot ends the connector (NullPointerException).
+    """
     return {
         "heartbeat.interval.ms": str(capture.heartbeat_interval_s * 1000),
-        "heartbeat.action.query": f"select pg_logical_emit_message(false, '{HEARTBEAT_PREFIX}', '')",
+        "heartbeat.action.query": f"select pg_logical_emit_message(true, '{HEARTBEAT_PREFIX}', '')",
         "message.prefix.exclude.list": HEARTBEAT_PREFIX.replace(".", r"\."),
     }
 
