@@ -14,6 +14,7 @@ from tillstream.configs.capture_checks import check_capture
 from tillstream.configs.delivery_checks import check_delivery
 from tillstream.configs.events_checks import check_events
 from tillstream.configs.handling_checks import check_handling
+from tillstream.configs.keyless import check_keyless
 from tillstream.configs.problems import Problem, near, shown
 from tillstream.configs.trust_checks import check_trust
 
@@ -116,6 +117,7 @@ def _check_entities(config: Mapping[str, Any]) -> Iterator[Problem]:
                 )
         yield from _check_origin(path, name, entity, _mapping(config.get("entities")))
         yield from _check_key(path, entity)
+        yield from check_keyless(path, entity, _mapping(config.get("entities")))
         plain = entity.get("contract") is None and entity.get("transform") is None
         if plain and entity.get("schema_evolution"):
             yield Problem(
@@ -147,7 +149,9 @@ def _check_origin(
             f"found {shown(str(origin))}, expected an entity that has a topic: "
             f"{', '.join(known) or 'there is none'}{near(str(origin), known)}",
         )
-    elif entity.get("transform") is None and entity.get("key") != _mapping(entities[origin]).get("key"):
+    elif entity.get("transform") is None and entity.get("key") != _mapping(entities[origin]).get(
+        "key", entity.get("key")
+    ):
         yield Problem(
             (*path, "key"),
             f"found {shown(str(entity.get('key')))}, expected the key of {origin!r}, "

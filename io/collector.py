@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from apache_beam.metrics import Metrics
 from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
@@ -16,7 +17,14 @@ from tillstream.io.service_topics import ServiceTopics
 from tillstream.io.transactions import TransactionReader
 from tillstream.pipelines.errors import RecordError, SchemaFrozenError
 from tillstream.pipelines.isolation.budget import stop_job
-from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, DeadLetterBatch, RowSchema
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeRecord,
+    DeadLetter,
+    DeadLetterBatch,
+    Operation,
+    RowSchema,
+)
 from tillstream.pipelines.sharding import shard_key
 from tillstream.pipelines.transactions import GATHERED, TRANSACTIONS
 
@@ -55,6 +63,7 @@ class ChangeCollector:
             for name, entity in config.entities.items()
             if entity.topic is not None
         }
+        self._tombstones = Metrics.counter("tillstream", "events_tombstone")
         self._found: list[_Found] = []
         self._open: dict[tuple[str, str, int, int], _Found] = {}
         self._letters: list[DeadLetter] = []
@@ -76,15 +85,8 @@ class ChangeCollector:
             messages: confluent_kafka Messages in the order of their offsets.
         """
         entity = self._entities.get(topic)
-        if topic == self._replay_topic:
-            self._add_replays(topic, partition, messages)
-            return
-        if entity is None:
-            add = self._add_ends if topic in self._transaction_topics else self._add_unknown
-            add(topic, partition, messages)
-            return
-        if entity in self._keyless:
-            self._add_keyless((entity, topic, partition), messages)
+        if entity is None or entity in self._keyless:
+            self._add_others(topic, partition, messages)
             return
         codec = self._codecs[entity]
         decode, reads_headers = codec.decode, codec.reads_headers
@@ -94,6 +96,7 @@ class ChangeCollector:
         for message in messages:
             value = message.value()
             if value is None and not codec.reads_tombstones:
+                self._tombstones.inc()
                 continue
             try:
                 headers = message.headers() if reads_headers else None
@@ -138,12 +141,24 @@ class ChangeCollector:
         for change in changes:
             self._keep((entity, path, 0), *change)
 
-    def _add_keyless(self, origin: tuple[str, str, int], messages: list[Any]) -> None:
-        entity, topic, partition = origin
+    def _add_others(self, topic: str, partition: int, messages: list[Any]) -> None:
+        if topic in self._entities:
+            self._add_keyless(topic, partition, messages)
+        elif topic == self._replay_topic:
+            self._add_replays(topic, partition, messages)
+        elif topic in self._transaction_topics:
+            self._add_ends(topic, partition, messages)
+        else:
+            self._add_unknown(topic, partition, messages)
+
+    def _add_keyless(self, topic: str, partition: int, messages: list[Any]) -> None:
+        entity = self._entities[topic]
+        origin = (entity, topic, partition)
         codec, keyless = self._codecs[entity], self._keyless[entity]
         for message in messages:
             key, value, offset = message.key(), message.value(), message.offset()
             if value is None:
+                self._tombstones.inc()
                 continue
             try:
                 headers = message.headers() if codec.reads_headers else None
@@ -163,10 +178,10 @@ class ChangeCollector:
         if found is None or found.schema is not codec.schema or is_alone:
             found = _Found(*origin, shard, codec.schema, [])
             self._found.append(found)
-            self._open[*origin, shard] = found
+            self._open[(*origin, shard)] = found
         found.records.append(record)
         if is_alone:
-            del self._open[*origin, shard]
+            del self._open[(*origin, shard)]
 
     def _split(
         self, keyless: KeylessReader | None, place: tuple[str, int], shard: int, record: ChangeRecord

@@ -13,6 +13,7 @@ import msgspec
 
 from tillstream.configs import ClientConfig
 from tillstream.io.codecs.base import EVERY_SHARD, Codec
+from tillstream.io.keyless import KeylessReader
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetter, Operation, Position, Replay
 
@@ -87,10 +88,17 @@ class ReplayReader:
     Args:
         config: the client's.
         codecs: of each entity that has a topic.
+        keyless: give keys to changes of those that have none.
     """
 
-    def __init__(self, config: ClientConfig, codecs: Mapping[str, Codec]) -> None:
+    def __init__(
+        self,
+        config: ClientConfig,
+        codecs: Mapping[str, Codec],
+        keyless: Mapping[str, KeylessReader] | None = None,
+    ) -> None:
         self._config = config
+        self._keyless = keyless or {}
         self._codecs = codecs
 
     def read(self, place: tuple[str, int, int], value: bytes) -> ChangeBatch | DeadLetter:
@@ -142,6 +150,8 @@ class ReplayReader:
                 "of them, and newer ones are known by now; change the rows in the source, then discard the "
                 "letter",
             )
+        if entity in self._keyless:
+            shard, record = self._keyless[entity].again(message.topic, message.partition, record)
         replay = Replay(
             message.letter,
             message.action,

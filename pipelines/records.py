@@ -170,6 +170,8 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         after: row after the change, as JSON bytes, or None.
         transaction: of the source, and the number of the change in it, from 1 on; None where the source does
             not tell, and for snapshot reads.
+        index: number of the change among those that one message is; above 0 for the second half of an update
+            of a table without a key.
     """
 
     offset: int
@@ -180,6 +182,7 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     before: bytes | None
     after: bytes | None
     transaction: tuple[str, int] | None = None
+    index: int = 0
 
 
 class ChangeBatch(Framed, frozen=True, array_like=True):

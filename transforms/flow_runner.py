@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from tillstream.transforms.contracts.unavailable import ANYTHING
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateCells, StateEntry
 from tillstream.transforms.lifecycle import naming
-from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.packing import HALF, MutationPacker
 from tillstream.transforms.replays.holding import Sieve
 from tillstream.transforms.shard_state import Shard
 
@@ -130,6 +130,11 @@ class FlowRunner:
         finally:
             self._guard.end()
 
+    def remembered(self, entity: str, state: Shard[StateEntry]) -> Iterator[tuple[Any, ...]]:
+        """Yield the keys of an entity of which the DoFn keeps state."""
+        if self._cells is not None:
+            yield from self._cells.keys(state, entity)
+
     def setup(self) -> None:
         """Set up the DoFn; raises TransformError where it raises."""
         with naming(self.flow, "setup", stops=self.stops):
@@ -176,7 +181,7 @@ class FlowRunner:
                     found = self.dofn.process(event, **cells, **arguments)
                 except RecordError as error:
                     raise ClientRaised from error
-                packed = [check(each) for each in mutations_of(found, guard.mutations_max)]
+                packed = [check(each) for each in mutations_of(found, guard.mutations_max, record.index)]
             finally:
                 guard.token = None
                 if guard.interrupted:
@@ -196,12 +201,13 @@ class FlowRunner:
         return letter_of(batch, record, refused, self.flow, trace)
 
 
-def mutations_of(found: Any, mutations_max: int) -> list[Mutation]:
+def mutations_of(found: Any, mutations_max: int, half: int = 0) -> list[Mutation]:
     """Return what `process` returned as mutations, numbered; raises RecordError where it is anything else.
 
     Args:
         found: what it returned.
         mutations_max: past so many a generator that never ends is not waited for.
+        half: number of the change among those that one message is.
     """
     try:
         mutations = [] if found is None else list(itertools.islice(found, mutations_max + 1))
@@ -216,14 +222,15 @@ def mutations_of(found: Any, mutations_max: int) -> list[Mutation]:
             "too_many_mutations",
             f"process made more than {mutations_max} mutations, limits.mutations_per_record_max",
         )
-    for index, mutation in enumerate(mutations):
+    for place, mutation in enumerate(mutations):
+        index = place + half * HALF
         if not isinstance(mutation, Mutation):
             raise RecordError(
                 "transform_failed",
                 f"found a {type(mutation).__name__} from process, expected event.upsert() or event.delete()",
             )
         if mutation.index != index:
-            mutations[index] = msgspec.structs.replace(mutation, index=index)
+            mutations[place] = msgspec.structs.replace(mutation, index=index)
     return mutations
 
 
@@ -249,6 +256,7 @@ def letter_of(
         topic=batch.topic,
         partition=batch.partition,
         offset=record.offset,
+        index=record.index,
         key=msgspec.json.encode(dict(zip(batch.key_columns, record.key, strict=True))),
         payload=payload,
         transform=flow.name,

@@ -110,6 +110,11 @@ def _check_lookup(config: ClientConfig, flow: Flow, asked: str, columns: int) ->
             f"transform {flow.name!r} of entity {flow.target!r} looks up {asked!r}, "
             f"expected an entity that has a topic: {known}"
         )
+    if entity.keyless is not None:
+        raise TransformError(
+            f"transform {flow.name!r} of entity {flow.target!r} looks up {asked!r}, "
+            "which has no key, expected an entity that has one"
+        )
     if len(entity.key) != columns:
         raise TransformError(
             f"transform {flow.name!r} of entity {flow.target!r} looks up {asked!r} by {columns} columns, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import msgspec
@@ -82,6 +82,13 @@ class StateCells:
                 entry = entry if entry[0] >= floor_us else None
             cells[parameter] = StateCell(None if entry is None else _decode(entry[1]))
         return cells
+
+    def keys(self, shard: Shard[StateEntry], entity: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the keys of an entity that have a value."""
+        names = {name for name, _ in self._states.values()}
+        for place in shard.index:
+            if isinstance(place, tuple) and place[0] in names and place[1] == entity:
+                yield place[2:]
 
     def keep(
         self,

@@ -20,8 +20,10 @@ from tillstream.pipelines.records import (
 from tillstream.transforms.contracts.compiled import CompiledContract, Values
 from tillstream.transforms.output import Refused, RowStage
 
-__all__ = ["MutationPacker", "Packed", "encodable"]
+__all__ = ["HALF", "MutationPacker", "Packed", "encodable"]
 
+# Mutations that one change may make; those of the second half of an update are numbered from here on.
+HALF = 1 << 20
 _encode = msgspec.msgpack.Encoder().encode
 _Evolved: TypeAlias = tuple[tuple[str, str], ...]
 # Entity, columns, records, evolved columns, columns whose values the source did not send.
@@ -56,6 +58,8 @@ class MutationPacker:
         self._stages = stages
         self._contracts = contracts
         self._keys = keys
+        # Tables without a key: no column of anybody's own begins so.
+        self._keyless = {name for name, key in keys.items() if key[:1] and key[0].startswith("_")}
         self._groups: list[_Group] = []
 
     def check(self, mutation: Mutation) -> Packed:
@@ -74,7 +78,10 @@ class MutationPacker:
         if mutation.kind is MutationKind.DELETE:
             key = self._checked_key(entity, mutation.key)
         else:
-            columns, key, values = self._checked_row(entity, mutation.row or {})
+            row: Mapping[str, Any] = mutation.row or {}
+            if entity in self._keyless:
+                row = _with_key(mutation)
+            columns, key, values = self._checked_row(entity, row)
         record = MutationRecord(
             mutation.kind,
             key,
@@ -168,6 +175,15 @@ class MutationPacker:
             values = contract.convert(row)
             return contract.columns, contract.key_of(values), values
         return tuple(row), _plain_key(self._keys[entity], row), encodable(tuple(row.values()))
+
+
+def _with_key(mutation: Mutation) -> Mapping[str, Any]:
+    """Return a row of a table without a key, told apart as the change is, and from others made of it."""
+    key, place = dict(mutation.key), mutation.index % HALF
+    if place:
+        name = next(iter(key), "")
+        key[name] = f"{key.get(name)}.{place}"
+    return {**key, **(mutation.row or {})}
 
 
 def _plain_key(columns: tuple[str, ...], row: Mapping[str, Any]) -> Values:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tillstream.configs import ClientConfig, Column, ColumnModel
+from tillstream.configs import ClientConfig, Column, ColumnModel, Entity
 from tillstream.configs.contract import Contract, text_of
+from tillstream.configs.keyless import system_columns
 from tillstream.configs.schema_evolution import EntityEvolution
 from tillstream.configs.trust_checks import check_trust
 from tillstream.pipelines.errors import TransformError
@@ -42,11 +43,12 @@ def resolve(config: ClientConfig) -> ClientConfig:
                     )
                 columns = columns_of_model(model)
                 entity = entities[target]
-                _check_key(target, entity.key, columns, flow.info)
+                if entity.keyless is None:
+                    _check_key(target, entity.key, columns, flow.info)
                 if entity.contract is None:
                     contract = {each.name: ColumnModel.of(each) for each in columns}
                 else:
-                    _check(target, entity.columns(), columns, flow.info)
+                    _check(target, _own_columns(entity), columns, flow.info)
                     contract = _completed(target, entity.contract, columns, flow.info)
                 entities[target] = entity.model_copy(update={"contract": contract})
     for name, entity in entities.items():
@@ -58,6 +60,11 @@ def resolve(config: ClientConfig) -> ClientConfig:
     for problem in check_trust(resolved.model_dump(mode="json", by_alias=True), is_whole=True):
         raise TransformError(f"{problem.field}: {problem.text}")
     return resolved
+
+
+def _own_columns(entity: Entity) -> tuple[Column, ...]:
+    """Return an entity's columns without those that tell rows of a table without a key apart."""
+    return entity.columns()[len(system_columns(entity.keyless)) :]
 
 
 def _effective(config: ClientConfig, name: str) -> EntityEvolution:
@@ -134,7 +141,8 @@ def _check_sinks(config: ClientConfig) -> None:
                     f"entity {name!r}: found no contract, expected the columns that sink {sink!r} writes: "
                     f"write them in the config, or give transform {entity.transform!r} an output model"
                 )
-        missing = [key for key in entity.key if entity.contract is not None and key not in entity.contract]
+        contract = entity.contract
+        missing = [key for key in entity.named_key or () if contract is not None and key not in contract]
         if missing:
             raise TransformError(
                 f"entity {name!r}: found no {', '.join(missing)} in its contract, expected its key's columns"

@@ -19,6 +19,7 @@ from tillstream.io.sinks.postgres_ledger import PostgresLedger
 from tillstream.io.sinks.postgres_letters import insert_letters
 from tillstream.io.sinks.postgres_letters_table import ensure_dead_letters
 from tillstream.io.sinks.postgres_merge import Connection, Merge
+from tillstream.io.sinks.postgres_partial import fold
 from tillstream.io.sinks.postgres_salvage import salvage
 from tillstream.io.sinks.postgres_sweep import settled, sweep
 from tillstream.io.sinks.postgres_tables import ensure_tables
@@ -70,6 +71,7 @@ class PostgresSink(Sink):
     """
 
     guarantee = "exactly-once"
+    keeps_values = True
     model: PostgresSinkModel
 
     def __init__(
@@ -140,7 +142,7 @@ class PostgresSink(Sink):
             merge = self._merges.get(batch.entity)
             own = self._evolving.get(batch.entity)
             # Beyond the contract's columns come those that evolved.
-            many = None if own is None else len(own.contract or ())
+            many = None if own is None else len(own.columns())
             fits = merge is not None and batch.columns[:many] == merge.columns[:many]
             if merge is None or not fits or batch.key_columns != merge.key_columns:
                 raise SinkError(
@@ -183,6 +185,11 @@ class PostgresSink(Sink):
         for batch in batches:
             identify = self._merges[batch.entity].identify
             by_key = latest.setdefault(batch.entity, {})
+            if batch.unknown:
+                for record in batch.records:
+                    key = identify(record.key)
+                    by_key[key] = fold(by_key.get(key), batch, record)
+                continue
             for record in batch.records:
                 by_key[identify(record.key)] = record
         return latest

@@ -93,8 +93,8 @@ class Growth:
         shape = self._shapes.get(batch.entity)
         if not shape:
             return batch
-        contract = self._entities[batch.entity].contract or {}
-        return conformed(batch, (*contract, *(name for name in shape if name not in contract)), shape)
+        own = [column.name for column in self._entities[batch.entity].columns()]
+        return conformed(batch, (*own, *(name for name in shape if name not in own)), shape)
 
     def _fit(self, connection: Connection, name: str, evolved: Mapping[str, str]) -> None:
         shape = self._shapes[name]

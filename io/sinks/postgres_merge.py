@@ -9,7 +9,9 @@ from typing import Any
 import psycopg
 
 from tillstream.configs import Entity
+from tillstream.io.sinks.postgres_arrays import with_literals
 from tillstream.io.sinks.postgres_copy import encode_rows
+from tillstream.io.sinks.postgres_partial import NoRowError, Partial, by_unknown
 from tillstream.io.sinks.postgres_statements import compose
 from tillstream.pipelines.positions import sortable
 from tillstream.pipelines.records import MutationRecord
@@ -38,6 +40,7 @@ class Merge:
         self.key_columns = tuple(entity.key)
         self._key_places = [self.columns.index(column) for column in entity.key]
         self._float_places = [i for i, column in enumerate(columns) if column.kind.startswith("float")]
+        self._array_places = [i for i, column in enumerate(columns) if column.element is not None]
         decimals = {column.name for column in columns if column.kind == "decimal"}
         self._decimal_places = [i for i, column in enumerate(entity.key) if column in decimals]
         self._statements = compose(schema, name, columns, entity.key)
@@ -76,23 +79,35 @@ class Merge:
         """
         upserts: list[tuple[Any, ...]] = []
         deletes: list[tuple[Any, ...]] = []
+        partials: list[Partial] = []
         for record in records:
             values = record.values
             if values is None:
                 deletes.append(self._delete_row(record.key))
+            elif type(record) is Partial:
+                partials.append(record)
             else:
                 upserts.append(_staged(values, record))
         rows = upserts + deletes
-        if not rows:
-            return
         with connection.cursor() as cursor:
-            with cursor.copy(self._statements.copy) as copy:
-                for start in range(0, len(rows), _CHUNK_ROWS):
-                    copy.write(encode_rows(rows[start : start + _CHUNK_ROWS], self._float_places))
+            if rows:
+                self._stage(cursor, rows)
             if upserts:
                 cursor.execute(self._statements.upsert)
             if deletes:
                 cursor.execute(self._statements.delete)
+            for unknown, group in by_unknown(partials).items():
+                cursor.execute(self._statements.clear)
+                self._stage(cursor, [_staged(record.values or (), record) for record in group])
+                cursor.execute(self._statements.update_known(unknown))
+                if cursor.rowcount < len(group):
+                    raise NoRowError(unknown)
+
+    def _stage(self, cursor: psycopg.Cursor[tuple[Any, ...]], rows: list[tuple[Any, ...]]) -> None:
+        rows = with_literals(rows, self._array_places)
+        with cursor.copy(self._statements.copy) as copy:
+            for start in range(0, len(rows), _CHUNK_ROWS):
+                copy.write(encode_rows(rows[start : start + _CHUNK_ROWS], self._float_places))
 
     def _delete_row(self, key: Sequence[Any]) -> tuple[Any, ...]:
         row: list[Any] = [None] * (len(self.columns) + 2)

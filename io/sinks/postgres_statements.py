@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from psycopg import sql
@@ -28,6 +28,7 @@ FROM {stage} AS s
 WHERE {time_us} IS NOT NULL
 ON CONFLICT ({key}) DO UPDATE SET {updates}
 """
+_UPDATE_KNOWN = "UPDATE {table} AS t SET {updates} FROM {stage} AS s WHERE {same_key}"
 _DELETE = "DELETE FROM {table} AS t USING {stage} AS s WHERE s.{time_us} IS NULL AND {same_key}"
 
 
@@ -42,6 +43,8 @@ class Statements(NamedTuple):
         copy: fills it.
         upsert: merges staged rows into the table.
         delete: deletes what is staged by key.
+        parts: of statements that are composed when they are needed.
+        assignments: from what is staged, by column; none of the key's.
     """
 
     create_stage: sql.Composed
@@ -51,6 +54,13 @@ class Statements(NamedTuple):
     copy: sql.Composed
     upsert: sql.Composed
     delete: sql.Composed
+    parts: Mapping[str, sql.Composable]
+    assignments: Mapping[str, sql.Composable]
+
+    def update_known(self, unknown: Collection[str]) -> sql.Composed:
+        """Return what writes all columns of staged rows but some into rows that are there."""
+        known = [form for name, form in self.assignments.items() if name not in unknown]
+        return sql.SQL(_UPDATE_KNOWN).format(**{**self.parts, "updates": _COMMA.join(known)})
 
 
 def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str]) -> Statements:
@@ -88,6 +98,11 @@ def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str
         "updates": _COMMA.join(each("{column} = excluded.{column}", updated)),
         "same_key": sql.SQL(" AND ").join(each("t.{column} = {value}", key)),
     }
+    assignments = {name: each("{column} = {value}", [name])[0] for name in names if name not in key}
+    assignments[SOURCE_POSITION] = sql.SQL("{position} = decode(s.{position}, 'base64')").format(**parts)
+    assignments[SOURCE_TIME] = sql.SQL(
+        "{time} = timestamptz 'epoch' + s.{time_us} * interval '1 microsecond'"
+    ).format(**parts)
     return Statements(
         sql.SQL(_CREATE_STAGE).format(**parts),
         sql.SQL("DROP TABLE IF EXISTS {stage}").format(**parts),
@@ -96,4 +111,6 @@ def compose(schema: str, name: str, columns: Sequence[Column], key: Sequence[str
         sql.SQL("COPY {stage} ({columns}, {time_us}, {position}) FROM STDIN " + COPY_OPTIONS).format(**parts),
         sql.SQL(_UPSERT).format(**parts),
         sql.SQL(_DELETE).format(**parts),
+        parts,
+        assignments,
     )

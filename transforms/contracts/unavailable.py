@@ -41,7 +41,7 @@ _LISTS = (
 )
 _MAP = {UNAVAILABLE_VALUE: UNAVAILABLE_VALUE}
 # What an encoded row must contain to hold one of them.
-_TEXT_NEEDLES = (_BYTES,)
+_TEXT_NEEDLES: tuple[bytes, ...] = (_BYTES,)
 _BASE64_NEEDLE = _BASE64.rstrip("=").encode()
 _LIST_NEEDLES = (",".join(map(str, _BYTES[:8])).encode(), _UUID.encode(), f'"{_DAYS[0]}'.encode())
 # Only values above 24 bytes are kept apart from their row (PostgreSQL, "TOAST"), so none has fewer characters.
@@ -64,12 +64,11 @@ class Unavailable:
         self._kinds = {} if kinds is None else dict(kinds)
         self._wants = (lambda _: True) if kinds is None else wants
         found = {kind.partition("(")[0] for kind in self._kinds.values()}
+        self._needles = _TEXT_NEEDLES
         if self._wants is not None or not found.isdisjoint(("json", "any_json", "array")):
             self._needles = (*_TEXT_NEEDLES, _BASE64_NEEDLE, *_LIST_NEEDLES)
         elif "bytes" in found:
             self._needles = (*_TEXT_NEEDLES, _BASE64_NEEDLE)
-        else:
-            self._needles = _TEXT_NEEDLES
 
     def may_be_in(self, encoded: bytes) -> bool:
         """Tell whether some row in a text may hold a placeholder; where not, none does."""

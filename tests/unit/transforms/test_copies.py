@@ -1,0 +1,160 @@
+"""Equal rows of tables without a key are counted, whatever order their changes come in."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.records import ChangeBatch, ChangeRecord, MutationBatch, Operation, Position
+from tillstream.transforms.copies import CopyBook, with_key_columns
+from tillstream.transforms.fake_state import FakeBag, FakeCell, FakeState
+from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.shard_state import ShardMemory
+from tillstream.transforms.transform_changes import TransformChanges
+
+CONFIG = ClientConfig.model_validate(
+    {
+        "client": "acme",
+        "source": {"files": {"paths": ["in.jsonl"]}},
+        "entities": {
+            "log": {
+                "topic": "acme.public.log",
+                "keyless": "full_row",
+                "contract": {"n": "int64"},
+                "sinks": ["out"],
+            }
+        },
+        "sinks": {"out": {"type": "files", "path": "/out"}},
+    }
+)
+ROW = b'{"n":1}'
+
+
+def at(place: int, kind: int = 1) -> Position:
+    """Return a position."""
+    return (0, place, kind, place)
+
+
+def change(op: str, place: int, row: str = "a") -> ChangeRecord:
+    """Return a change of a row of that name."""
+    position = at(place, 0 if op == "r" else 1)
+    rows = (ROW, None) if op == "d" else (None, ROW)
+    key = () if op == "t" else (row, f"{place}/{op}")
+    return ChangeRecord(place, Operation(op), key, position, 1000, *(rows if op != "t" else (None, None)))
+
+
+def batch(*records: ChangeRecord) -> ChangeBatch:
+    """Return a batch of the entity."""
+    return ChangeBatch("acme", "log", 0, "acme.public.log", 0, ("_row_id", "_copy"), records)
+
+
+class Book:
+    """Hold a shard's counts, rebuilt for each batch as after a restart."""
+
+    def __init__(self) -> None:
+        self._state = FakeState()
+
+    def take(self, *records: ChangeRecord) -> list[Any]:
+        """Return what changes make: operation and key."""
+        memory: ShardMemory[StateEntry] = ShardMemory(1, StateEntry)
+        shard = memory.open(b"s", self._state.cell, self._state.bag)
+        found, swept = CopyBook(CONFIG).apply(batch(*records), shard)
+        shard.compact()
+        shard.commit()
+        made = [(each.operation.value, *each.key) for each in found.records if each.key]
+        return [*made, *(("swept", *key) for key in swept)]
+
+    def entries(self) -> int:
+        """Return how many rows are remembered."""
+        memory: ShardMemory[StateEntry] = ShardMemory(None, StateEntry)
+        return len(memory.open(b"s", self._state.cell, self._state.bag).index)
+
+
+def test_equal_rows_have_numbers() -> None:
+    """Each that comes gets the next one, and the last one goes first; none is forgotten by a horizon."""
+    book = Book()
+    assert book.take(change("c", 1), change("c", 2), change("c", 3, "b")) == [
+        ("c", "a", 1),
+        ("c", "a", 2),
+        ("c", "b", 1),
+    ]
+    assert book.take(change("d", 4)) == [("d", "a", 2)]
+    assert book.take(change("c", 5)) == [("c", "a", 2)]
+    assert book.take(change("d", 6), change("d", 7), change("d", 8, "b")) == [
+        ("d", "a", 2),
+        ("d", "a", 1),
+        ("d", "b", 1),
+    ]
+    assert book.entries() == 0
+
+
+def test_a_delete_may_come_before_its_row() -> None:
+    """Partitions of a topic go on at their own pace: however changes mix, as many rows are left."""
+    changes = [change("c", 1), change("c", 2), change("d", 3), change("c", 4), change("d", 5)]
+    for order in itertools.permutations(changes):
+        book, there = Book(), set()
+        for each in order:
+            for op, _, number in book.take(each):
+                (there.remove if op == "d" else there.add)(number)
+        assert there == {1}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_a_snapshot_counts_beside_the_stream(order: tuple[int, ...]) -> None:
+    """Two rows at the snapshot, one more and one less since: two are left in any order."""
+    changes = [change("r", 5), change("r", 5), change("c", 6), change("d", 7)]
+    book, there = Book(), set()
+    for place in order:
+        for op, _, number in book.take(changes[place]):
+            (there.remove if op == "d" else there.add)(number)
+    assert there == {1, 2}
+
+
+def test_a_second_snapshot_brings_only_what_was_lost() -> None:
+    """Of three rows that it reads two are known."""
+    book = Book()
+    book.take(change("c", 1), change("c", 2))
+    assert book.take(*[change("r", 9)] * 3) == [("r", "a", 3)]
+    assert book.take(*[change("r", 12)] * 3) == []
+
+
+def test_a_truncate_leaves_what_came_after_it() -> None:
+    """Their numbers stay theirs, so that later rows take none of them."""
+    book = Book()
+    book.take(change("c", 1), change("c", 2), change("c", 8), change("c", 3, "b"))
+    assert book.take(change("t", 5)) == [("swept", "a", 1), ("swept", "a", 2), ("swept", "b", 1)]
+    assert book.take(change("c", 9), change("c", 9, "b")) == [("c", "a", 4), ("c", "b", 1)]
+    assert book.take(change("d", 10), change("d", 11)) == [("d", "a", 4), ("d", "a", 3)]
+
+
+def test_rows_begin_with_their_key() -> None:
+    """Contracts and sinks see a row like any other."""
+    records = (change("c", 1), ChangeRecord(2, Operation.CREATE, ("b", 7), (), 0, None, b"{ }"))
+    found = with_key_columns(batch(*records)).records
+    assert [each.after for each in found] == [
+        b'{"_row_id":"a","_copy":"1/c","n":1}',
+        b'{"_row_id":"b","_copy":7}',
+    ]
+
+
+def test_rows_without_a_key_reach_the_sinks() -> None:
+    """Repeats are dropped, copies are numbered, and a delete takes one of them."""
+    stage = TransformChanges(CONFIG)
+    stage.setup()
+    cells: list[Any] = [each() for _ in range(3) for each in (FakeCell, FakeBag)]
+    first, second = change("c", 1), change("c", 2)
+    made = []
+    for records in ((first, second), (second,), (change("d", 3), change("c", 4, "b"))):
+        for _, frame in stage.process((b"s", batch(*records).encode()), *cells):
+            found = MutationBatch.decode(frame)
+            assert found.columns == ("_row_id", "_copy", "n")
+            made += [(each.kind.value, each.key, each.values) for each in found.records]
+    assert made == [
+        ("u", ("a", 1), ("a", 1, 1)),
+        ("u", ("a", 2), ("a", 2, 1)),
+        ("d", ("a", 2), None),
+        ("u", ("b", 1), ("b", 1, 1)),
+    ]
