@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
@@ -108,9 +108,16 @@ def _parsed(column: Sequence[Any], kind: Any) -> Sequence[Any]:
     return column
 
 
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation as error:
+        raise ValueError(f"found {text:.100}, expected a number") from error
+
+
 def _element_parser(kind: Any) -> Callable[[Any], Any] | None:
     if pa.types.is_decimal(kind):
-        return Decimal
+        return _decimal
     if pa.types.is_floating(kind):
         return float
     if kind == _TYPES["timestamp"]:

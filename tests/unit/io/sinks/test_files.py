@@ -7,6 +7,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import pytest
 import zstandard
@@ -163,3 +164,16 @@ def test_dead_letters_tell_bytes_from_text(tmp_path: Path) -> None:
     assert (first["key"], first["payload"], first["offset"], first["step"]) == ("k", "{", 7, "read")
     assert "payload_base64" not in first
     assert (second["payload"], second["payload_base64"], second["entity"]) == (None, "/w==", None)
+
+
+def test_a_float_that_evolved_keeps_its_words(tmp_path: Path) -> None:
+    """JSON has no numerals for them, and the contract does not know of the column."""
+    sink = opened(tmp_path, entity(id="int32"))
+    grown = msgspec.structs.replace(
+        batch("id new list", upsert(1, float("nan"), [1.5, "-Infinity", None])),
+        evolved=(("new", "float64 declared"), ("list", "array(float64) declared")),
+    )
+    assert written(sink, [grown]) == []
+    (path,) = parts(tmp_path / "things")
+    row = orjson.loads(path.read_bytes())
+    assert (row["new"], row["list"]) == ("NaN", [1.5, "-Infinity", None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from decimal import Decimal
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -63,6 +64,23 @@ def logical(name: str, base: str, **more: int) -> dict[str, Any]:
         ("timestamptz", INSTANT, logical("timestamp-micros", "long"), INSTANT),
         ("uuid", UUID_TEXT, logical("uuid", "string"), UUID(UUID_TEXT)),
         ("json", '{"a":1}', "string", '{"a":1}'),
+        ("interval", "P1DT2H", "string", "P1DT2H"),
+        ("timetz", "10:00:00+00:00", "string", "10:00:00+00:00"),
+        ("decimal", "1e400", "string", "1e400"),
+        ("array(int32)", [1, None], {"type": "array", "items": ["null", "int"]}, [1, None]),
+        ("array(float64)", [1.5, "-Infinity"], {"type": "array", "items": ["null", "double"]}, [1.5, -inf]),
+        (
+            "array(decimal(4,2))",
+            ["1.50", None],
+            {"type": "array", "items": ["null", logical("decimal", "bytes", precision=4, scale=2)]},
+            [Decimal("1.50"), None],
+        ),
+        (
+            "array(date)",
+            ["2024-02-29"],
+            {"type": "array", "items": ["null", logical("date", "int")]},
+            [dt.date(2024, 2, 29)],
+        ),
     ],
 )
 def test_a_type_has_its_own_in_avro(kind: str, wire: Any, type_: Any, found: Any) -> None:
@@ -121,6 +139,10 @@ def test_blocks_are_compressed(compression: str, codec: str) -> None:
         ("string", "\ud800"),
         ("bytes", "text"),
         ("timestamptz", "2024-02-29T01:02:03Z"),
+        ("timestamptz", "infinity"),
+        ("date", "infinity"),
+        ("array(int32)", ["x"]),
+        ("array(date)", ["soon"]),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(kind: str, wire: Any) -> None:

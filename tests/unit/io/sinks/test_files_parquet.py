@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from decimal import Decimal
+from math import inf
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,23 @@ INSTANT = dt.datetime(2024, 2, 29, 1, 2, 3, 4, dt.timezone.utc)
         ("timestamptz", INSTANT, pa.timestamp("us", "UTC"), INSTANT),
         ("uuid", "6f9619ff-8b86-d011-b42d-00cf4fc964ff", pa.string(), "6f9619ff-8b86-d011-b42d-00cf4fc964ff"),
         ("json", '{"a":1}', pa.string(), '{"a":1}'),
+        ("interval", "P1DT2H", pa.string(), "P1DT2H"),
+        ("timetz", "10:00:00+00:00", pa.string(), "10:00:00+00:00"),
+        ("decimal", "1e400", pa.string(), "1e400"),
+        ("array(int32)", [1, None], pa.list_(pa.int32()), [1, None]),
+        ("array(string)", [], pa.list_(pa.string()), []),
+        ("array(float64)", [1.5, "-Infinity"], pa.list_(pa.float64()), [1.5, -inf]),
+        ("array(decimal(4,2))", ["1.50", None], pa.list_(pa.decimal128(4, 2)), [Decimal("1.50"), None]),
+        ("array(date)", ["2024-02-29", None], pa.list_(pa.date32()), [dt.date(2024, 2, 29), None]),
+        ("array(time)", ["23:59:59"], pa.list_(pa.time64("us")), [dt.time(23, 59, 59)]),
+        (
+            "array(timestamp)",
+            ["2024-02-29T01:02:03.000004"],
+            pa.list_(pa.timestamp("us")),
+            [INSTANT.replace(tzinfo=None)],
+        ),
+        ("array(timestamptz)", [INSTANT], pa.list_(pa.timestamp("us", "UTC")), [INSTANT]),
+        ("array(bytes)", [b"\0\xff"], pa.list_(pa.binary()), [b"\0\xff"]),
     ],
 )
 def test_a_type_has_its_own_in_parquet(kind: str, wire: Any, arrow: pa.DataType, found: Any) -> None:
@@ -72,6 +90,10 @@ def test_a_row_tells_where_it_comes_from() -> None:
         ("decimal(5,2)", "1000.00"),
         ("date", "soon"),
         ("string", 5),
+        ("date", "infinity"),
+        ("timestamptz", "infinity"),
+        ("array(int32)", ["x"]),
+        ("array(decimal(4,2))", ["many"]),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(kind: str, wire: Any) -> None:

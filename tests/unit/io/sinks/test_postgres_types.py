@@ -27,7 +27,17 @@ def test_types_are_read_as_postgres_writes_them(formatted: str, parsed: PgType) 
 
 @pytest.mark.parametrize(
     ("kind", "written"),
-    [("int16", "smallint"), ("decimal(12,2)", "numeric(12,2)"), ("json", "jsonb"), ("string", "text")],
+    [
+        ("int16", "smallint"),
+        ("decimal(12,2)", "numeric(12,2)"),
+        ("decimal", "numeric"),
+        ("json", "jsonb"),
+        ("string", "text"),
+        ("interval", "interval"),
+        ("timetz", "time with time zone"),
+        ("array(decimal(12,2))", "numeric(12,2)[]"),
+        ("array(timestamptz)", "timestamp with time zone[]"),
+    ],
 )
 def test_a_contract_s_type_is_written_as_postgres_reads_it(kind: str, written: str) -> None:
     """A column's type becomes that of the table."""
@@ -51,6 +61,11 @@ def test_a_contract_s_type_is_written_as_postgres_reads_it(kind: str, written: s
         ("numeric", "double precision", False),
         ("text", "date", True),
         ("text", "bytea", False),
+        ("text", "integer[]", False),
+        ("bigint[]", "integer[]", True),
+        ("integer[]", "bigint[]", False),
+        ("integer[]", "integer", False),
+        ("numeric[]", "numeric(12,2)[]", True),
         ("text", "character varying(9)", True),
         ("character varying(9)", "text", False),
         ("character varying(9)", "character varying(5)", True),
