@@ -31,6 +31,9 @@ _LOG = logging.getLogger(__name__)
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
 _OK, _NOT_FOUND = 200, 404
 _REFUSED = (401, 403)
+# Subject, version and schema that are not there.
+_UNKNOWN = (40401, 40402, 40403)
+_ID_MAX = (1 << 31) - 1
 _ANSWER_BYTES_MAX = 16 << 20
 _KEPT_MAX = 10_000
 _REFERENCES_MAX = 100
@@ -133,7 +136,8 @@ class RegistryClient:
         return found
 
     def _fetch(self, number: int) -> RegisteredSchema:
-        answer = self._get(f"/schemas/ids/{number}")
+        # Ids are Java's ints.
+        answer = self._get(f"/schemas/ids/{number}") if number <= _ID_MAX else None
         if answer is None:
             raise RecordError(
                 "unknown_schema",
@@ -212,8 +216,8 @@ class RegistryClient:
                 "source.events.schema_registry.user and password, and its certificate"
             )
         found = _object(said)
-        # A page that a proxy made says 404 as well, but not in the registry's words.
-        if answer.status == _NOT_FOUND and found is not None and "error_code" in found:
+        # Another path, or a proxy, answers 404 too, but not with these codes.
+        if answer.status == _NOT_FOUND and found is not None and found.get("error_code") in _UNKNOWN:
             return None
         if answer.status != _OK:
             raise _OutageError(f"it answered {answer.status}: {text}")
@@ -226,8 +230,8 @@ class RegistryClient:
 
     def _unavailable(self, why: str) -> UnavailableError:
         return UnavailableError(
-            f"schema registry at {self._address()}: no schema within {self._model.retry_s_max} s: {why}: check "
-            "that it is up and reachable, its certificate, and source.events.schema_registry.urls"
+            f"schema registry at {self._address()}: no schema within {self._model.retry_s_max} s: {why}: "
+            "check that it is up and reachable, its certificate, and source.events.schema_registry.urls"
         )
 
 

@@ -10,12 +10,14 @@ then run this.
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.corpus.conformance.columns import COLUMNS, Json
+from tests.corpus.conformance.connect_avro import avro_schema, avro_value, body
 
 __all__ = ["CHANGES", "FORMATS", "files"]
 
@@ -180,6 +182,7 @@ _HINTS = {
     "place": {"geometry": True},
 }
 _PLACE = {ENTITY: {"place": {"geometry": True}}}
+_ORDERS = ("total_order", "data_collection_order")
 _ADDED = ("op", "connector", "name", "schema", "table", "sequence", "snapshot", "lsn")
 
 
@@ -292,6 +295,81 @@ def cloudevents_binary() -> Json:
     return _file(messages(), {"format": "cloudevents", "columns": _PLACE})
 
 
+_SOURCE = _struct(
+    [
+        *({"type": "string", "optional": False, "field": name} for name in ("version", "connector", "name")),
+        {"type": "int64", "optional": False, "field": "ts_ms"},
+        {"type": "string", "optional": True, "field": "snapshot"},
+        {"type": "string", "optional": False, "field": "db"},
+        {"type": "string", "optional": True, "field": "sequence"},
+        *({"type": "int64", "optional": True, "field": name} for name in ("ts_us", "ts_ns")),
+        *({"type": "string", "optional": False, "field": name} for name in ("schema", "table")),
+        *({"type": "int64", "optional": True, "field": name} for name in ("txId", "lsn", "xmin")),
+    ],
+    name="io.debezium.connector.postgresql.Source",
+    field="source",
+)
+_TRANSACTION = _struct(
+    [
+        {"type": "string", "optional": False, "field": "id"},
+        *({"type": "int64", "optional": False, "field": name} for name in _ORDERS),
+    ],
+    name="event.block",
+    field="transaction",
+)
+
+
+def _avro(mode: str) -> tuple[Json, Json]:
+    """Return the schemas of keys and of envelopes, as JsonConverter would write them."""
+    row = _struct(_fields(list(COLUMNS), mode), name="acme.public.nasty.Value")
+    fields = [
+        {**row, "optional": True, "field": "before"},
+        {**row, "optional": True, "field": "after"},
+        _SOURCE,
+        {**_TRANSACTION, "optional": True},
+        {"type": "string", "optional": False, "field": "op"},
+        {"type": "int64", "optional": True, "field": "ts_ms"},
+    ]
+    key = _struct(_fields(KEY, mode), name="acme.public.nasty.Key")
+    return key, _struct(fields, name="acme.public.nasty.Envelope")
+
+
+def _bytes(schema: Json, value: Json, head: bytes) -> Json:
+    written = head + body(avro_schema(schema), avro_value(schema, value))
+    return {"base64": base64.b64encode(written).decode()}
+
+
+def debezium_avro(mode: str) -> Json:
+    """Write the envelope in Avro, with the id of its schema."""
+    key, envelope = _avro(mode)
+    messages = (
+        {
+            "key": _bytes(key, _row(change.key, mode) or {}, b"\0\0\0\0\7"),
+            "value": _bytes(envelope, value, b"\0\0\1\0\0"),
+            "headers": [],
+        }
+        for change, value in _envelopes(mode)
+    )
+    events = {"format": "debezium_avro", "schema_registry": {"urls": ["http://127.0.0.1:1"]}}
+    schemas = {"7": json.dumps(avro_schema(key)), "65536": json.dumps(avro_schema(envelope))}
+    return {**_file(messages, events), "schemas": schemas}
+
+
+def avro(mode: str) -> Json:
+    """Write the envelope in Avro, with no more than its body."""
+    key, envelope = _avro(mode)
+    messages = (
+        {
+            "key": _bytes(key, _row(change.key, mode) or {}, b""),
+            "value": _bytes(envelope, value, b""),
+            "headers": [],
+        }
+        for change, value in _envelopes(mode)
+    )
+    files = {"avro_schema_file": avro_schema(envelope), "avro_key_schema_file": avro_schema(key)}
+    return {**_file(messages, {"format": "avro"}), "files": files}
+
+
 def expected() -> Json:
     """Return the contract, and what every format means."""
     changes = [
@@ -324,6 +402,9 @@ FORMATS: dict[str, Callable[[], Json]] = {
     "debezium_json_schema": lambda: debezium_json_schema("exact"),
     "debezium_json_schema_text": lambda: debezium_json_schema("text"),
     "debezium_json_schema_nanoseconds": lambda: debezium_json_schema("nanos"),
+    "debezium_avro_schema": lambda: debezium_avro("exact"),
+    "debezium_avro_schema_text": lambda: debezium_avro("text"),
+    "avro_schema": lambda: avro("exact"),
     "flattened": flattened,
     "flattened_headers": flattened_headers,
     "cloudevents": lambda: cloudevents("text", has_schema=False),

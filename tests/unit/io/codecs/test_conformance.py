@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import msgspec
 import pytest
 
 from tests.corpus.conformance import write
+from tests.registry_server import RegistryServer
 from tillstream.configs import ClientConfig
 from tillstream.configs.contract import column_of
 from tillstream.io.codecs.base import Codec, codec_for
@@ -19,14 +23,30 @@ from tillstream.transforms.contracts.compiled import CompiledContract
 
 FOLDER = Path(write.__file__).parent
 EXPECTED = json.loads((FOLDER / "expected.json").read_text(encoding="utf-8"))
+SERVERS = ExitStack()
 FORMATS = sorted(path.stem for path in FOLDER.glob("*.json") if path.stem != "expected")
 # Formats whose messages declare their columns.
 WITH_SCHEMA = [name for name in FORMATS if "schema" in name or name == "flattened_headers"]
 
 
 def _load(name: str) -> dict[str, Any]:
+    """Return a file, its events saying where the schemas are that do not stand in messages."""
     found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    if "schemas" in found:
+        known = {int(number): text for number, text in found["schemas"].items()}
+        found["events"]["schema_registry"]["urls"] = [SERVERS.enter_context(RegistryServer(known)).url]
+    for field, schema in found.get("files", {}).items():
+        folder = Path(SERVERS.enter_context(tempfile.TemporaryDirectory()))
+        (folder / f"{EXPECTED['entity']}.avsc").write_text(json.dumps(schema), encoding="utf-8")
+        found["events"][field] = str(folder / "{entity}.avsc")
     return found
+
+
+@pytest.fixture(autouse=True)
+def servers() -> Iterator[None]:
+    """End the servers and files of a test with it."""
+    with SERVERS:
+        yield
 
 
 def _codec(events: dict[str, Any]) -> Codec:

@@ -1,0 +1,132 @@
+"""Write what Kafka Connect's JsonConverter has written, with its schema, as Confluent's AvroData writes it.
+
+Source: io.confluent.connect.avro.AvroData (`fromConnectSchema`, `fromConnectData`), and Confluent documentation,
+"Wire format".
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastavro import parse_schema, schemaless_writer
+
+__all__ = ["avro_schema", "avro_value", "body", "framed"]
+
+_CONNECT = "org.apache.kafka.connect.data."
+_PRIMITIVES = {
+    "boolean": "boolean",
+    "int8": "int",
+    "int16": "int",
+    "int32": "int",
+    "int64": "long",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "bytes": "bytes",
+}
+_LOGICAL = {"Date": "date", "Time": "time-millis", "Timestamp": "timestamp-millis"}
+_DECIMAL_PRECISION = 64
+_UNNAMED = "ConnectDefault"
+
+
+def avro_schema(schema: dict[str, Any], named: dict[str, Any] | None = None, place: str = "") -> Any:
+    """Return the Avro schema of a schema as JsonConverter writes it.
+
+    Args:
+        schema: with type, optional, name, parameters and so on.
+        named: types that are defined already.
+        place: of the schema in the whole, for names of structs that have none.
+    """
+    named = {} if named is None else named
+    found = _plain_schema(schema, named, place)
+    return ["null", found] if schema.get("optional") else found
+
+
+def _plain_schema(schema: dict[str, Any], named: dict[str, Any], place: str) -> Any:
+    kind, name = schema["type"], schema.get("name")
+    about: dict[str, Any] = {}
+    if name:
+        about["connect.name"] = name
+    if schema.get("version"):
+        about["connect.version"] = schema["version"]
+    if schema.get("parameters"):
+        about["connect.parameters"] = schema["parameters"]
+    if kind == "struct":
+        return _record(schema, named, place, about)
+    if kind == "array":
+        return {"type": "array", "items": avro_schema(schema["items"], named, f"{place}_items"), **about}
+    if kind == "map":
+        return {"type": "map", "values": avro_schema(schema["values"], named, f"{place}_values"), **about}
+    if kind in ("int8", "int16"):
+        about["connect.type"] = kind
+    if name == _CONNECT + "Decimal":
+        parameters = schema["parameters"]
+        about["logicalType"] = "decimal"
+        about["scale"] = int(parameters["scale"])
+        about["precision"] = int(parameters.get("connect.decimal.precision", _DECIMAL_PRECISION))
+    elif name and name.removeprefix(_CONNECT) in _LOGICAL and name.startswith(_CONNECT):
+        about["logicalType"] = _LOGICAL[name.removeprefix(_CONNECT)]
+    return {"type": _PRIMITIVES[kind], **about} if about else _PRIMITIVES[kind]
+
+
+def _record(schema: dict[str, Any], named: dict[str, Any], place: str, about: dict[str, Any]) -> Any:
+    name = schema.get("name") or f"{_UNNAMED}{place}"
+    if name in named:
+        return name
+    named[name] = True
+    space, _, short = name.rpartition(".")
+    fields = []
+    for field in schema["fields"]:
+        own = {"name": field["field"], "type": avro_schema(field, named, f"{place}_{field['field']}")}
+        fields.append({**own, "default": None} if field.get("optional") else own)
+    return {"type": "record", "name": short, "namespace": space, "fields": fields, **about}
+
+
+def avro_value(schema: dict[str, Any], value: Any) -> Any:
+    """Return what an Avro writer takes for a value out of JsonConverter's JSON."""
+    if value is None:
+        return None
+    kind = schema["type"]
+    writers: dict[str, Callable[[], Any]] = {
+        "struct": lambda: {
+            field["field"]: avro_value(field, value.get(field["field"])) for field in schema["fields"]
+        },
+        "array": lambda: [avro_value(schema["items"], item) for item in value],
+        "map": lambda: {key: avro_value(schema["values"], item) for key, item in value.items()},
+        "bytes": lambda: base64.b64decode(value),
+        "float": lambda: float(value),
+        "double": lambda: float(value),
+    }
+    return writers[kind]() if kind in writers else value
+
+
+def body(schema: Any, value: Any) -> bytes:
+    """Return a value in Avro's binary encoding; logical types are left to the caller."""
+    out = io.BytesIO()
+    schemaless_writer(out, parse_schema(_bare(schema)), value)
+    return out.getvalue()
+
+
+def framed(number: int, wrapped: str, schemas: dict[str, str]) -> bytes:
+    """Return the message that AvroConverter writes in place of JsonConverter's.
+
+    Args:
+        number: id of its schema.
+        wrapped: JSON with `schema` and `payload`.
+        schemas: of the registry, by id; gets this one.
+    """
+    message = json.loads(wrapped)
+    schema = avro_schema(message["schema"])
+    schemas[str(number)] = json.dumps(schema)
+    return b"\0" + number.to_bytes(4, "big") + body(schema, avro_value(message["schema"], message["payload"]))
+
+
+def _bare(schema: Any) -> Any:
+    """Return a schema without logical types, whose values are written as they are."""
+    if isinstance(schema, dict):
+        return {key: _bare(value) for key, value in schema.items() if key != "logicalType"}
+    return [_bare(each) for each in schema] if isinstance(schema, list) else schema
