@@ -41,6 +41,8 @@ _INFINITE = {
     "-infinity": f"-{_INFINITY}",
     "+292278994-08-16Z": _INFINITY,
     "+292269055-12-02Z": f"-{_INFINITY}",
+    "-5877611-06-21Z": _INFINITY,
+    "-5877611-06-22Z": f"-{_INFINITY}",
     "+294247-01-10T04:00:25.2Z": _INFINITY,
     "-290308-12-21T19:59:27.6Z": f"-{_INFINITY}",
 }
