@@ -73,8 +73,9 @@ class Entity(ConfigModel):
         description=(
             "In place of a key, for tables that have none. append: rows are only added, and told apart by "
             "_event_id; what else happens to them becomes a dead letter. full_row: rows are told apart by "
-            "all their values, as _row_id, and by _copy, the number of each of several equal ones; needs REPLICA "
-            "IDENTITY FULL. Default: append where the topic is that of logical messages, <prefix>.message."
+            "all their values, as _row_id, and by _copy, the number of each of several equal ones; needs "
+            "REPLICA IDENTITY FULL. Default: append where the topic is that of logical messages, "
+            "<prefix>.message."
         ),
     )
     contract: Contract | None = Field(

@@ -1,9 +1,9 @@
 """Give the rows of tables without a key something that tells them apart.
 
 A row that is only ever added is told by its event: the place of the change in the source's order, what it
-did, and its number in its transaction where the source tells that, or else a digest of the row, because rows that
-one COPY adds share a place. Snapshot reads share one too; like changes without a place they are told by where
-they were read.
+did, and its number in its transaction where the source tells that, or else a digest of the row, because rows
+that one COPY adds share a place. Snapshot reads share one too; like changes without a place they are told by
+where they were read.
 
 A row that may change or go is told by its own values, and by which of the equal rows it is: of those, any may
 go. An update is then two changes, of two rows: the one before goes, the one after comes. Which copy each is,
@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig
+from tillstream.io.codecs.messages import is_own_message
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import ChangeRecord, Operation
 
@@ -67,9 +68,12 @@ class KeylessReader:
             RecordError: `unsupported_operation` for an update or delete where rows are only added,
                 `missing_row` where the row before was not sent.
         """
+        if is_own_message(record):
+            return ()
         if self._is_append:
             return [self._appended(topic, partition, record)]
         operation, found = record.operation, []
+        is_update = operation is Operation.UPDATE
         if operation not in _ADDED:
             if record.before is None:
                 raise RecordError(
@@ -77,12 +81,14 @@ class KeylessReader:
                     f"found a {operation.name.lower()} without the row before it, expected that, because the "
                     f"table has no key: {_FULL}",
                 )
-            found.append(self._half(topic, partition, record, Operation.DELETE, record.before))
+            found.append(
+                self._half(topic, partition, record, Operation.DELETE, record.before, int(is_update))
+            )
         if record.after is not None:
             kind = Operation.SNAPSHOT if operation is Operation.SNAPSHOT else Operation.CREATE
-            found.append(self._half(topic, partition, record, kind, record.after))
-        # An update of columns that nobody takes.
-        return () if len(found) > 1 and found[0][1].key[0] == found[1][1].key[0] else found
+            create = _replace(record, operation=kind, index=2 * int(is_update))
+            found.append(self._half(topic, partition, create, record.after))
+        return found
 
     def again(self, topic: str, partition: int, record: ChangeRecord) -> tuple[int, ChangeRecord]:
         """Return a change that a person gives back to the job.
@@ -106,30 +112,20 @@ class KeylessReader:
                 f"found a {operation.name.lower()} event, expected rows to be added alone, because keyless "
                 f"is append: set keyless to full_row, and {_FULL}",
             )
-        key = (self._event(topic, partition, record, operation, record.after),)
+        key = (self._event(topic, partition, record, record.after),)
         if operation is Operation.MESSAGE:
             operation = Operation.CREATE
         return self._shard_of(key), _replace(record, key=key, operation=operation)
 
-    def _half(
-        self, topic: str, partition: int, record: ChangeRecord, operation: Operation, row: bytes
-    ) -> tuple[int, ChangeRecord]:
+    def _half(self, topic: str, partition: int, half: ChangeRecord, row: bytes) -> tuple[int, ChangeRecord]:
+        is_delete = half.operation is Operation.DELETE
         row_id = self._digest(self._rows.encoded(row), _ROW_ID_BYTES)
-        key = (row_id, self._event(topic, partition, record, operation, b""))
-        is_delete = operation is Operation.DELETE
-        half = _replace(
-            record,
-            key=key,
-            operation=operation,
-            before=row if is_delete else None,
-            after=None if is_delete else row,
-            index=int(record.operation is Operation.UPDATE and not is_delete),
-        )
-        return self._shard_of((row_id,)), half
+        key = (row_id, self._event(topic, partition, half, b""))
+        rows = (row, None) if is_delete else (None, row)
+        return self._shard_of((row_id,)), _replace(half, key=key, before=rows[0], after=rows[1])
 
-    def _event(
-        self, topic: str, partition: int, record: ChangeRecord, operation: Operation, row: bytes
-    ) -> str:
+    def _event(self, topic: str, partition: int, record: ChangeRecord, row: bytes) -> str:
+        operation = record.operation
         if not record.position or operation is Operation.SNAPSHOT:
             return f"{topic}/{partition}/{record.offset}"
         place = ".".join(map(str, record.position))

@@ -170,8 +170,8 @@ class ChangeRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         after: row after the change, as JSON bytes, or None.
         transaction: of the source, and the number of the change in it, from 1 on; None where the source does
             not tell, and for snapshot reads.
-        index: number of the change among those that one message is; above 0 for the second half of an update
-            of a table without a key.
+        index: number of the change among those that one message is, from 1 on; 0 where it is one alone. An
+            update of a table without a key is two: the row before goes, the row after comes.
     """
 
     offset: int

@@ -26,6 +26,7 @@ from tillstream.io.codecs.json_rows import (
     Milliseconds,
     unreadable,
 )
+from tillstream.io.codecs.messages import message_of
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
@@ -135,6 +136,8 @@ class DebeziumJsonCodec(JsonCodec):
         if code not in _ROW_OPERATIONS:
             if code == "t" and source is not None:
                 return truncate_of(offset, _position(source, text), _time_us(source), envelope.told)
+            if code == "m" and source is not None and not self._key_columns:
+                return message_of(text, offset, _position(source, text), _time_us(source), envelope.told)
             raise _refused_operation(code)
         if source is None:
             raise RecordError("malformed", "found no 'source', expected Debezium's envelope")

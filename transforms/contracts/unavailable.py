@@ -4,8 +4,8 @@ Postgres keeps large values apart from their row (TOAST) and leaves those that a
 its log. Debezium sends a placeholder in their place (PostgreSQL connector, "Toasted values", and its
 UnchangedToastedPlaceholder): the text `__debezium_unavailable_value`; for bytes that text's bytes; for arrays
 one element of it, or its bytes as the elements of integers and dates, or a UUID made of it; for hstore a map
-of it. A value is a placeholder only where it is one as a whole. A text that merely contains it is data, and so
-is whatever a snapshot read: those always have all values.
+of it. A value is a placeholder only where it is one as a whole. A text that merely contains it is data, and
+so is whatever a snapshot read: those always have all values.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _MAP = {UNAVAILABLE_VALUE: UNAVAILABLE_VALUE}
 _TEXT_NEEDLES: tuple[bytes, ...] = (_BYTES,)
 _BASE64_NEEDLE = _BASE64.rstrip("=").encode()
 _LIST_NEEDLES = (",".join(map(str, _BYTES[:8])).encode(), _UUID.encode(), f'"{_DAYS[0]}'.encode())
-# Only values above 24 bytes are kept apart from their row (PostgreSQL, "TOAST"), so none has fewer characters.
+# Only values above 24 bytes are kept apart from their row (PostgreSQL, "TOAST"); none has fewer characters.
 _STORED_CHARACTERS_MIN = 6
 
 # Numbers keep all their digits on the way through Python.
@@ -75,7 +75,7 @@ class Unavailable:
         return any(needle in encoded for needle in self._needles)
 
     def settle(self, record: ChangeRecord) -> tuple[bytes, tuple[str, ...]]:
-        """Return the row after a change that has one, and the names of columns whose values nobody sent, sorted.
+        """Return the row after a change that has one, and names of columns whose values nobody sent, sorted.
 
         Where the row before holds such a value, it is taken from there; else it is null. Columns that do not
         matter are null too.

@@ -12,6 +12,9 @@ from tillstream.pipelines.transactions import NOBODY, Share
 
 __all__ = ["ShareMaker"]
 
+# Of an update of a table without a key, which may go to two shards.
+_HALVES = 2
+
 
 class ShareMaker:
     """Make shares of what a shard has done with change batches.
@@ -50,6 +53,8 @@ class ShareMaker:
             owners[record.offset] = place
             if record.operation is Operation.TRUNCATE:
                 parts.append((place, number, read.shard, self._shards))
+            elif record.index:
+                parts.append((place, number, record.index - 1, _HALVES))
             else:
                 events[place].append(number)
         if without:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from tillstream.configs import ClientConfig
+from tillstream.io.codecs.base import codec_for
 from tillstream.io.collector import ChangeCollector
 from tillstream.io.keyless import KeylessReader
 from tillstream.pipelines.errors import RecordError
@@ -16,7 +18,7 @@ from tillstream.pipelines.records import ChangeBatch, ChangeRecord, DeadLetterBa
 CONTRACT = {"id": "int64", "price": "decimal(12,2)", "at": "timestamptz"}
 
 
-def config(keyless: str = "full_row", **fields: Any) -> ClientConfig:
+def config(keyless: str | None = "full_row", **fields: Any) -> ClientConfig:
     """Return a client with one entity that has no key."""
     log = {"topic": "acme.public.log", "keyless": keyless, "sinks": ["out"], "contract": CONTRACT, **fields}
     return ClientConfig.model_validate(
@@ -97,18 +99,13 @@ def test_an_update_is_the_end_of_one_row_and_the_beginning_of_another() -> None:
     """Each half has a shard and a number of its own."""
     found = reader().split("t", 0, change("u", row(), row(id=2)))
     assert [(each.operation, each.before, each.after, each.offset, each.index) for _, each in found] == [
-        (Operation.DELETE, row(), None, 7, 0),
-        (Operation.CREATE, None, row(id=2), 7, 1),
+        (Operation.DELETE, row(), None, 7, 1),
+        (Operation.CREATE, None, row(id=2), 7, 2),
     ]
     assert [each.key for _, each in found] == [
         (row_id(row()), "0.5.1.5/d"),
         (row_id(row(id=2)), "0.5.1.5/c"),
     ]
-
-
-def test_an_update_of_what_nobody_takes_is_none() -> None:
-    """The row is told apart by its contract alone."""
-    assert reader().split("t", 0, change("u", row(extra=1), row(extra=2))) == ()
 
 
 @pytest.mark.parametrize(("op", "after"), [("u", row()), ("d", None)])
@@ -199,4 +196,40 @@ def test_messages_without_a_key_are_read() -> None:
         Message(4, "t", None, None),
     )
     shards = [(4, "t", 0)] * client.flink.shards
-    assert found == ([(1, "c", 0), (2, "c", 1), (2, "d", 0), *shards], ["missing_row"])
+    assert found == ([(1, "c", 0), (2, "c", 2), (2, "d", 1), *shards], ["missing_row"])
+
+
+def message(prefix: str, content: str = "aGk=") -> bytes:
+    """Return an envelope as Debezium writes a logical message."""
+    source = {"connector": "postgresql", "ts_ms": 1, "lsn": 9, "sequence": '["8","9"]', "table": ""}
+    said = {"prefix": prefix, "content": content}
+    return json.dumps({"op": "m", "ts_ms": 2, "source": source, "message": said}).encode()
+
+
+def test_logical_messages_are_rows() -> None:
+    """Those by which tillstream marks places in the log are not."""
+    client = config("append", contract={"prefix": "string", "content": "bytes"})
+    codec = codec_for(client, "log")
+    keyless = KeylessReader(client, "log", codec.shard_of)
+    ((shard, found),) = keyless.split("t", 0, codec.decode(b'{"prefix":"outbox"}', message("outbox"), 3)[1])
+    assert shard == codec.shard_of(found.key)
+    assert (found.operation, found.position, found.after) == (
+        Operation.CREATE,
+        (0, 9, 1, 9),
+        b'{"prefix":"outbox","content":"aGk="}',
+    )
+    assert keyless.split("t", 0, codec.decode(None, message("tillstream.heartbeat"), 3)[1]) == ()
+
+
+def test_messages_of_a_table_with_a_key_are_refused() -> None:
+    """They tell no row."""
+    client = config(None, key=["id"])
+    with pytest.raises(RecordError, match="unsupported_operation"):
+        codec_for(client, "log").decode(None, message("outbox"), 3)
+
+
+def test_changes_of_before_are_read() -> None:
+    """A checkpoint of an older release holds records without the last fields."""
+    older = msgspec.msgpack.encode([7, "u", [1], [1], 1000, None, b"{}"])
+    found = msgspec.msgpack.decode(older, type=ChangeRecord)
+    assert (found.index, found.transaction) == (0, None)
