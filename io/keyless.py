@@ -81,9 +81,8 @@ class KeylessReader:
                     f"found a {operation.name.lower()} without the row before it, expected that, because the "
                     f"table has no key: {_FULL}",
                 )
-            found.append(
-                self._half(topic, partition, record, Operation.DELETE, record.before, int(is_update))
-            )
+            delete = _replace(record, operation=Operation.DELETE, index=int(is_update))
+            found.append(self._half(topic, partition, delete, record.before))
         if record.after is not None:
             kind = Operation.SNAPSHOT if operation is Operation.SNAPSHOT else Operation.CREATE
             create = _replace(record, operation=kind, index=2 * int(is_update))
@@ -128,14 +127,12 @@ class KeylessReader:
         operation = record.operation
         if not record.position or operation is Operation.SNAPSHOT:
             return f"{topic}/{partition}/{record.offset}"
-        place = ".".join(map(str, record.position))
+        parts = [".".join(map(str, record.position)), operation.value]
         if record.transaction is not None:
-            return f"{place}/{operation.value}/{record.transaction[1]}"
-        return (
-            f"{place}/{operation.value}/{self._digest(row, _EVENT_BYTES)}"
-            if row
-            else f"{place}/{operation.value}"
-        )
+            parts.append(str(record.transaction[1]))
+        elif row:
+            parts.append(self._digest(row, _EVENT_BYTES))
+        return "/".join(parts)
 
     def _digest(self, row: bytes, size: int) -> str:
         return blake2b(row, digest_size=size, key=self._secret).hexdigest()

@@ -68,8 +68,8 @@ class CopyBook:
     Delivery guarantees:
         Exactly-once: the counts lie in the checkpoint that holds the read offsets, behind deduplication.
         State and memory: some 150 bytes of state and 500 of memory for each distinct row, for as long as it
-        is there. Snapshots and truncates are exact as long as at most 16 later changes of equal rows come before
-        them from other partitions. A snapshot with fewer copies than are known takes none away.
+        is there. Snapshots and truncates are exact as long as at most 16 later changes of equal rows come
+        before them from other partitions. A snapshot with fewer copies than are known takes none away.
 
     Args:
         config: the client's.
