@@ -27,6 +27,9 @@ test: lint unit integration ## Check everything, as CI does
 unit: $(READY) ## Run the tests that need no services
 	$(PYTEST) tests/unit $(COVERED)
 
+fuzz: $(READY) ## Spoil messages of every format, many of them, and see that none is lost
+	TILLSTREAM_FUZZ_EXAMPLES=5000 $(PYTEST) tests/unit/io/codecs/test_fuzz.py
+
 integration: setup ## Run the tests on the real local stack
 	$(PYTEST) tests/integration $(COVERED) $(if $(COVERED),--cov-append)
 

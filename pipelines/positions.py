@@ -99,7 +99,8 @@ def postgres_position(
             else:
                 found = _decode_sequence(sequence)
                 commit_lsn, change_lsn = int(found[0] or 0), int(found[1] or 0)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # A damaged block may hold anything, not only text.
         raise _malformed("sequence", sequence, "two LSNs") from error
     change_lsn = change_lsn or lsn or 0
     if not (0 <= commit_lsn <= _INT_MAX and 0 <= change_lsn <= _INT_MAX):
@@ -276,7 +277,8 @@ def sortable(position: Position) -> bytes:
     if len(position) == _POSTGRES_LENGTH:
         # One is written with every row: a third of the time.
         try:
-            epoch, place, kind, lsn = position
+            numbers: tuple[Any, ...] = position
+            epoch, place, kind, lsn = numbers
             base, shift, size = _LAYOUTS[kind, (place.bit_length() + 7) >> 3, (lsn.bit_length() + 7) >> 3]
             if epoch == 0:
                 return (base | place << shift | lsn).to_bytes(size, "big")

@@ -158,7 +158,6 @@ class FlattenedCodec(JsonCodec):
         Raises:
             RecordError: `missing_key`; `missing_position` where the mode says that headers have one.
         """
-        self.schema = ()
         about = _About({}, headers)
         values = self.key_values(key, NULL)
         position = about.position() if self._has_positions else ()
