@@ -109,6 +109,13 @@ class Entity(ConfigModel):
             "or discarded."
         ),
     )
+    on_truncate: Literal["delete", "keep"] = Field(
+        default="delete",
+        description=(
+            "What a truncate of the source's table means for its rows that are older. delete: they are "
+            "deleted. keep: they stay; transforms are told all the same that the rows are gone."
+        ),
+    )
     hold_events_max: Number = Field(
         default=1000,
         ge=1,

@@ -12,7 +12,15 @@ The functions here keep their names and arguments from release to release.
 
 from tillstream.transforms.fixtures.checking import assert_fixture
 from tillstream.transforms.testing.envelopes import load_fixture, save_fixture
-from tillstream.transforms.testing.events import Table, created, deleted, snapshot, stream, updated
+from tillstream.transforms.testing.events import (
+    Table,
+    created,
+    deleted,
+    snapshot,
+    stream,
+    truncated,
+    updated,
+)
 from tillstream.transforms.testing.result import Result, assert_rows
 from tillstream.transforms.testing.running import run
 from tillstream.transforms.testing.schedules import Crash, Schedule
@@ -36,5 +44,6 @@ __all__ = [
     "simulate",
     "snapshot",
     "stream",
+    "truncated",
     "updated",
 ]

@@ -65,6 +65,22 @@ class _Router:
             for record in batch.records
         ], ()
 
+    def remembered(
+        self,
+        entity: str,  # noqa: ARG002  (as of `Router`)
+        state: Shard[StateEntry],  # noqa: ARG002
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return nothing: nobody can look into the DoFn's own state."""
+        return ()
+
+    def truncate(
+        self,
+        batch: ChangeBatch,  # noqa: ARG002
+        state: Shard[StateEntry],  # noqa: ARG002
+    ) -> Sequence[Message]:
+        """Return nothing: the DoFn gets changes of rows."""
+        return ()
+
 
 class _KeyByShard(beam.DoFn):
     """Key mutations by the shard of the row's key, in the one spelling that its contract gives it."""

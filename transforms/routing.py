@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import apache_beam as beam
 
@@ -66,6 +66,19 @@ class Router(Protocol):
         Args:
             batch: without what was seen before.
             state: the shard's, for what the router must remember of a key, under a name of its own.
+        """
+        ...
+
+    def remembered(self, entity: str, state: Shard[StateEntry]) -> Iterable[tuple[Any, ...]]:
+        """Return the keys of an entity's rows that the router remembers, for a truncate to delete."""
+        ...
+
+    def truncate(self, batch: ChangeBatch, state: Shard[StateEntry]) -> Sequence[Message]:
+        """Return what goes to later stages behind the deletes of the rows that a truncate is known to delete.
+
+        Args:
+            batch: of the one truncate.
+            state: as of `route`.
         """
         ...
 

@@ -221,7 +221,8 @@ class TransformChanges(beam.DoFn):
         if holds is not None:
             self._replayer.let_go(flows, holds, again, made)
         if batch.records and batch.records[0].operation is Operation.TRUNCATE:
-            self._truncator.apply(batch, truncated, state, self._routers[batch.entity], made)
+            shards = (shard, state, holds)
+            self._truncator.apply(batch, truncated, shards, self._routers[batch.entity], made)
             flows = ()
         for flow in flows:
             sieve = None

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 import msgspec
+from apache_beam.metrics import Metrics
 
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks import keeps_positions
@@ -25,10 +26,12 @@ from tillstream.pipelines.records import (
     Operation,
 )
 from tillstream.transforms.contracts.compiled import CompiledContract
+from tillstream.transforms.deduplicate import Entry
 from tillstream.transforms.flow_runner import FlowRunner
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.packing import MutationPacker
+from tillstream.transforms.replays.holding import Holds
 from tillstream.transforms.replays.replaying import GivenBack
 from tillstream.transforms.routing import Router
 from tillstream.transforms.shard_state import Shard
@@ -37,6 +40,7 @@ __all__ = ["Truncator", "swept_by"]
 
 # Of keys: a table may have many, and what is made of them goes on in batches.
 _PART_MAX = 5000
+_encode = msgspec.msgpack.Encoder().encode
 _replace = msgspec.structs.replace
 
 
@@ -85,20 +89,27 @@ class Truncator:
         self._packer = packer
         self._copy = copy
         self._shards = config.flink.shards
-        self._swept = swept_by(flows)
+        # Of these the counts tell all rows that there are, by keys that deduplication does not know.
+        self._counted = {name for name, entity in config.entities.items() if entity.keyless == "full_row"}
+        self._knows_rows = config.dedup.by == "position"
+        self._stale = Metrics.counter("tillstream", "events_stale")
+        kept = {name for name, entity in config.entities.items() if entity.on_truncate == "keep"}
+        swept = swept_by(flows).items()
+        self._swept = {source: [name for name in names if name not in kept] for source, names in swept}
         self._keys = {name: tuple(entity.key) for name, entity in config.entities.items()}
         self._columns = {name: () if each is None else each.columns for name, each in contracts.items()}
         # Sinks that keep a log: who reads it may know nothing of truncates, or not in what order rows came.
         self._logs = {
             name: tuple(sink for sink in entity.sinks if not keeps_positions(config.sinks[sink].type))
             for name, entity in config.entities.items()
+            if name not in kept
         }
 
     def apply(
         self,
         batch: ChangeBatch,
         keys: Sequence[tuple[Any, ...]],
-        state: Shard[StateEntry] | None,
+        shards: tuple[Shard[Entry], Shard[StateEntry] | None, Holds | None],
         routers: Sequence[Router],
         made: GivenBack,
     ) -> None:
@@ -107,11 +118,18 @@ class Truncator:
         Args:
             batch: of the truncate alone.
             keys: of the rows that the shard knows and that it deletes.
-            state: the shard's state of clients' transforms; None where none of them asks for any.
+            shards: what the shard has seen, the state of clients' transforms where any asks for such, and
+                its held keys where there may be any.
             routers: of the entity.
             made: takes what comes of it: deletes first, the truncates of whole entities last.
         """
         (record,) = batch.records
+        shard, state, holds = shards
+        if self._knows_rows:
+            if state is not None and batch.entity not in self._counted:
+                keys = self._with_remembered(batch.entity, keys, shard, state, routers)
+            if holds is not None:
+                self._let_go(batch.entity, keys, shard, holds)
         # For all that shards make of one event: each has an identity of its own, and they rise.
         numbers = count(batch.shard, self._shards)
         for part in _deletes(batch, keys):
@@ -122,8 +140,37 @@ class Truncator:
                 messages, refused = router.route(part, state)
                 made.messages += messages
                 made.letters += _numbered(refused, numbers)
+        for router in routers:
+            assert state is not None  # as above
+            made.messages += router.truncate(batch, state)
         for name in self._swept[batch.entity]:
             made.mutations.append(self._truncate(batch, name, record, next(numbers)))
+
+    def _with_remembered(
+        self,
+        entity: str,
+        keys: Sequence[tuple[Any, ...]],
+        shard: Shard[Entry],
+        state: Shard[StateEntry],
+        routers: Sequence[Router],
+    ) -> Sequence[tuple[Any, ...]]:
+        """Add the keys that flows remember for longer than the horizon; those known now are newer."""
+        runners = [self._runners[flow.target] for flow in self._flows[entity] if flow.kind == "record"]
+        found = {key for each in runners for key in each.remembered(entity, state)}
+        found.update(key for each in routers for key in each.remembered(entity, state))
+        older = [key for key in found.difference(keys) if (entity, *key) not in shard.index]
+        return sorted([*keys, *older], key=_encode) if older else keys
+
+    def _let_go(
+        self, entity: str, keys: Sequence[tuple[Any, ...]], shard: Shard[Entry], holds: Holds
+    ) -> None:
+        """Let the held keys go whose changes are all older, and drop what was kept back of them."""
+        deleted = frozenset(keys)
+        for flow in self._flows[entity]:
+            for key in holds.keys(flow.target):
+                unknown = entity not in self._counted and (entity, *key) not in shard.index
+                if unknown or key in deleted:
+                    self._stale.inc(len(holds.take(flow.target, key)))
 
     def _delete(
         self,
@@ -136,7 +183,7 @@ class Truncator:
         only: tuple[str, ...] = ()
         if flow.kind == "record":
             made.letters += _numbered(self._runners[flow.target].run(part, state), numbers)
-        elif flow.kind == "copy" and self._logs[flow.target]:
+        elif flow.kind == "copy" and self._logs.get(flow.target):
             only = self._logs[flow.target]
             made.letters += _numbered(self._copy(part, flow), numbers)
         mutations, refused = self._packer.flush(part)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -101,6 +102,22 @@ class AggregateRouter:
             guard.end()
         self._sweep(state)
         return [self._message(batch, shard, each) for shard, each in changes.items()], letters
+
+    def remembered(
+        self,
+        entity: str,  # noqa: ARG002  (it takes one)
+        state: Shard[StateEntry],
+    ) -> Iterable[tuple[Any, ...]]:
+        """Return the keys of the rows that contribute something."""
+        return [place[1:] for place in state.index if isinstance(place, tuple) and place[0] == self._name]
+
+    def truncate(
+        self,
+        batch: ChangeBatch,  # noqa: ARG002  (as of `Router`)
+        state: Shard[StateEntry],  # noqa: ARG002
+    ) -> Sequence[Message]:
+        """Return nothing: what rows contributed is taken back row by row."""
+        return ()
 
     def _contributions(self, batch: ChangeBatch, record: ChangeRecord) -> tuple[Counted, ...]:
         """Return what a row contributes; raises what refuses the change, before anything is kept of it."""

@@ -48,7 +48,8 @@ class ReferenceChange(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         entity: the looked-up one.
-        key: its values, in the config's order.
+        key: its values, in the config's order; none where all rows of the shard are gone whose commit was
+            before `time_us`: a truncate, behind the deletes of those rows that were known.
         version: of the change.
         time_us: its commit time in the source, microseconds since 1970 UTC.
         row: as JSON; None where it was deleted.

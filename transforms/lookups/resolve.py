@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import apache_beam as beam
+import msgspec
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.sharding import shard_key
@@ -45,7 +46,7 @@ class Resolver:
     def take(self, frame: ResolveFrame, state: Shard[Reference]) -> dict[int, list[ReferenceRow]]:
         """Return the rows that go to each shard of events; the caller commits the state."""
         rows: dict[int, list[ReferenceRow]] = {}
-        for change in frame.changes:
+        for change in self._each(frame, state):
             if self._store(change, state):
                 for shard, since in _subscribers(state, change.entity, change.key).items():
                     rows.setdefault(shard, []).append(
@@ -60,6 +61,16 @@ class Resolver:
                     ReferenceRow(each.entity, each.key, each.version, version, time_us, row)
                 )
         return rows
+
+    def _each(self, frame: ResolveFrame, state: Shard[Reference]) -> Iterator[ReferenceChange]:
+        """Yield the changes of rows; a truncate is one of each row that is older."""
+        for change in frame.changes:
+            if change.key:
+                yield change
+                continue
+            for place, (_, _, time_us, row) in list(state.index.items()):
+                if place[:2] == (_ROW, change.entity) and row is not None and time_us < change.time_us:
+                    yield msgspec.structs.replace(change, key=tuple(place[2:]))
 
     def _store(self, change: ReferenceChange, state: Shard[Reference]) -> bool:
         """Keep a row if it is newer than the known one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -96,6 +96,22 @@ class ReferenceRouter:
         key = shard_key(batch.shard, self._flink.shards, self._flink.max_parallelism)
         return [Message(REFERENCES, key, ResolveFrame(tuple(changes)).encode())], letters
 
+    def remembered(
+        self,
+        entity: str,  # noqa: ARG002  (as of `Router`)
+        state: Shard[StateEntry],  # noqa: ARG002
+    ) -> Sequence[tuple[Any, ...]]:
+        """Return nothing: the rows are kept in a later stage, which `truncate` tells."""
+        return ()
+
+    def truncate(self, batch: ChangeBatch, state: Shard[StateEntry]) -> Sequence[Message]:
+        """Return the message that all older rows are gone."""
+        (record,) = batch.records
+        version = state.counters[_VERSION] = state.counters.get(_VERSION, 0) + 1
+        change = ReferenceChange(batch.entity, (), version, record.source_time_us, None)
+        key = shard_key(batch.shard, self._flink.shards, self._flink.max_parallelism)
+        return [Message(REFERENCES, key, ResolveFrame((change,)).encode())]
+
 
 class EventRouter:
     """Send a flow's events to where they are joined, and tell which rows their shard wants.
@@ -142,6 +158,23 @@ class EventRouter:
             state.update({}, now_us)
         state.counters[_VERSION] = moves.version
         return [*self._messages(batch, changes, moves.subscriptions)], letters
+
+    def remembered(
+        self,
+        entity: str,  # noqa: ARG002  (it takes one)
+        state: Shard[StateEntry],
+    ) -> Iterable[tuple[Any, ...]]:
+        """Return the keys of the flow's events."""
+        own = (_EVENT, self._flow.target)
+        return [place[2:] for place in state.index if isinstance(place, tuple) and place[:2] == own]
+
+    def truncate(
+        self,
+        batch: ChangeBatch,  # noqa: ARG002  (as of `Router`)
+        state: Shard[StateEntry],  # noqa: ARG002
+    ) -> Sequence[Message]:
+        """Return nothing: all events are known by their keys."""
+        return ()
 
     def _asked(self, record: ChangeRecord) -> tuple[KeyValues | None, ...] | None:
         if record.after is None:

@@ -24,6 +24,7 @@ __all__ = [
     "place",
     "snapshot",
     "stream",
+    "truncated",
     "updated",
 ]
 
@@ -84,6 +85,16 @@ def snapshot(entity: str, row: Mapping[str, Any], *, key: Columns, **place: Any)
     return _event(Operation.SNAPSHOT, entity, key, None, row, **place)
 
 
+def truncated(entity: str, **place: Any) -> ChangeEvent:
+    """Return the event of a table that was emptied at once; a transform sees the rows go that are known.
+
+    Args:
+        entity: name of the entity.
+        place: as of `created`; the position defaults to the next one, as there.
+    """
+    return _placed(Operation.TRUNCATE, entity, {}, None, None, **place)
+
+
 @dataclass(frozen=True)
 class Table:
     """Build the events of one entity without naming it and its key each time.
@@ -117,6 +128,10 @@ class Table:
         """Return what `snapshot` does."""
         return snapshot(self.entity, row, key=self.key, **place)
 
+    def truncated(self, **place: Any) -> ChangeEvent:
+        """Return what `truncated` does."""
+        return truncated(self.entity, **place)
+
 
 def stream(*events: ChangeEvent) -> list[ChangeEvent]:
     """Return events as one log: in order, placed, and with the row before each change.
@@ -126,6 +141,8 @@ def stream(*events: ChangeEvent) -> list[ChangeEvent]:
     last: dict[tuple[Any, ...], dict[str, Any] | None] = {}
     whole = []
     for event in events:
+        if event.operation is Operation.TRUNCATE:
+            last = {key: row for key, row in last.items() if key[0] != event.entity}
         key = (event.entity, *event.key.values())
         known = last.get(key)
         if event.operation in (Operation.UPDATE, Operation.DELETE) and known is not None:
@@ -194,11 +211,7 @@ def _event(
     key: Columns,
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
-    *,
-    at: When | None = None,
-    offset: int | None = None,
-    partition: int = 0,
-    position: Position = (),
+    **place: Any,
 ) -> ChangeEvent:
     row = before if after is None else after
     columns = (key,) if isinstance(key, str) else tuple(key)
@@ -208,13 +221,28 @@ def _event(
             f"event of {entity!r}: found no {', '.join(missing)} in {dict(row or {})}, expected its key"
         )
     assert row is not None  # it has a key
+    return _placed(operation, entity, {column: row[column] for column in columns}, before, after, **place)
+
+
+def _placed(
+    operation: Operation,
+    entity: str,
+    key: dict[str, Any],
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    *,
+    at: When | None = None,
+    offset: int | None = None,
+    partition: int = 0,
+    position: Position = (),
+) -> ChangeEvent:
     if offset is None:
         offset = _UNPLACED if at is None else _UNPLACED_AT
     return ChangeEvent(
         "test",
         entity,
         operation,
-        {column: row[column] for column in columns},
+        key,
         None if before is None else dict(before),
         None if after is None else dict(after),
         position,

@@ -13,6 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from tillstream.configs import ClientConfig
+from tillstream.io.codecs.base import EVERY_SHARD
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
 from tillstream.pipelines.errors import UserError
 from tillstream.pipelines.records import ChangeBatch, ChangeEvent, ChangeRecord
@@ -41,7 +42,7 @@ class Delivery:
         entity: its entity.
         topic: that it is read from.
         partition: of that topic.
-        shard: of the client's.
+        shard: of the client's, or EVERY_SHARD.
         record: its part of a batch.
     """
 
@@ -234,6 +235,12 @@ class _Run:
         batches: list[list[Delivery]] = []
         last = None
         for each in deliveries:
+            if each.shard == EVERY_SHARD:
+                # Alone in its batch, as the reader has it, and behind what came before in each shard.
+                found.clear()
+                batches += [[replace(each, shard=shard)] for shard in range(len(self._shard_keys))]
+                last = None
+                continue
             group = (each.entity, each.partition, each.shard)
             if group != last and not self._schedule.grouped:
                 found.pop(group, None)

@@ -22,6 +22,7 @@ _BUILDERS = {
     Operation.UPDATE: "updated",
     Operation.DELETE: "deleted",
     Operation.SNAPSHOT: "snapshot",
+    Operation.TRUNCATE: "truncated",
 }
 _WIDTH = 100
 
@@ -130,6 +131,8 @@ def _bare(event: ChangeEvent) -> ChangeEvent:
 
 
 def _event(event: ChangeEvent, extra: Mapping[str, Any]) -> str:
+    if event.operation is Operation.TRUNCATE:
+        return f"truncated({', '.join([repr(event.entity), *(f'{n}={v!r}' for n, v in extra.items())])}),"
     row = event.after if event.after is not None else event.before
     row = {**event.key, **(row or {})}
     key = tuple(event.key)

@@ -18,6 +18,7 @@ from tillstream.pipelines.records import (
     MutationBatch,
     MutationKind,
     MutationRecord,
+    Position,
 )
 from tillstream.transforms.testing.executor import Outcome
 
@@ -48,10 +49,16 @@ class Result:
         The key of one column is its value, that of several a tuple of them, in the config's order.
         """
         tables: dict[str, dict[Any, dict[str, Any]]] = {}
+        positions: dict[tuple[str, Any], Position] = {}
         for each in self.mutations:
             values = tuple(each.key.values())
             key = values[0] if len(values) == 1 else values
             table = tables.setdefault(each.entity, {})
+            if each.kind is MutationKind.TRUNCATE:
+                for other in [key for key in table if positions[each.entity, key] < each.position]:
+                    del table[other]
+                continue
+            positions[each.entity, key] = each.position
             if each.kind is MutationKind.DELETE:
                 table.pop(key, None)
             else:
@@ -81,7 +88,8 @@ def _mutation(batch: MutationBatch, record: MutationRecord) -> Mutation:
     return Mutation(
         batch.entity,
         record.kind,
-        {name: plain(value) for name, value in zip(batch.key_columns, record.key, strict=True)},
+        # A truncate has no key.
+        {name: plain(value) for name, value in zip(batch.key_columns, record.key, strict=bool(record.key))},
         row,
         record.position,
         record.source_time_us,

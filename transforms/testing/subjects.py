@@ -12,7 +12,7 @@ import apache_beam as beam
 
 from tillstream.configs import ClientConfig, load
 from tillstream.pipelines.errors import TransformError, UserError
-from tillstream.pipelines.records import ChangeEvent
+from tillstream.pipelines.records import ChangeEvent, Operation
 from tillstream.transforms.aggregates.aggregate import Aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, info_of, parameters_of, transform
 from tillstream.transforms.flows import registry_of, using
@@ -88,7 +88,9 @@ def subject_of(
     options = {name: value for name, value in given.items() if value is not None}
     registry, info, cls = _transform(tested, modules)
     asked = Parameters({}, {}) if issubclass(cls, Aggregate) else parameters_of(info.name, cls)
-    entities = {event.entity: list(event.key) for event in events}
+    entities = {
+        event.entity: list(event.key) for event in events if event.operation is not Operation.TRUNCATE
+    }
     source = source or _source(info, asked, entities)
     if source not in entities:
         raise UserError(f"source: found {source!r}, expected an entity of the events: {', '.join(entities)}")

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import apache_beam as beam
 import pytest
 
 from tillstream.configs import ClientConfig
+from tillstream.io.sinks.letters import letter_id
 from tillstream.pipelines.records import (
     ChangeBatch,
+    ChangeEvent,
     ChangeRecord,
     DeadLetter,
     DeadLetterBatch,
     MutationBatch,
     Operation,
 )
+from tillstream.transforms.api import transform
 from tillstream.transforms.fake_state import FakeState
+from tillstream.transforms.flows import using
+from tillstream.transforms.registry import Registry
 from tillstream.transforms.transform_changes import TransformChanges
 
 FILES = {"type": "files", "path": "/out"}
@@ -26,13 +32,22 @@ EUROS = {**PRICE, "price_eur": "decimal(12,2)"}
 IN_EUROS = "globex.price_in_euros@1.0.0"
 
 
+@transform("tests.no_deletes@1.0.0")
+class NoDeletes(beam.DoFn):
+    """Raise for rows that go."""
+
+    def process(self, event: ChangeEvent) -> Any:
+        """Pass one on."""
+        yield event.upsert(event.after or {})
+
+
 def client(*, dedup: str = "position", **entities: Any) -> ClientConfig:
     """Return a client of some entities, among them `prices` with a topic."""
     prices = {"topic": "globex.public.prices", "key": ["id"], "contract": PRICE, "sinks": ["files"]}
     return ClientConfig.model_validate(
         {
             "client": "globex",
-            "source": {"files": {"paths": ["in.jsonl"]}},
+            "source": {"kafka": {"bootstrap_servers": "b:9092"}},
             "entities": {"prices": {**prices, **entities.pop("prices", {})}, **entities},
             "sinks": {"files": FILES, "table": POSTGRES},
             "dedup": {"by": dedup},
@@ -159,3 +174,57 @@ def test_a_batch_of_rows_after_a_truncate_goes_as_before() -> None:
     shard.take(truncate(30))
     assert shown(shard.take(row(1, 10), row(2, 40))) == [("prices", "u", (2,), ())]
     assert shard.take(row(3, 20)) == []
+
+
+def test_rows_stay_where_the_config_says_so() -> None:
+    """With on_truncate keep no row is deleted; later changes of known rows are new ones all the same."""
+    shard = Shard(client(prices={"on_truncate": "keep", "sinks": ["files", "table"]}))
+    shard.take(row(1, 10))
+    assert shard.take(truncate(30)) == []
+    assert shown(shard.take(row(1, 20), row(1, 40))) == [("prices", "u", (1,), ())]
+
+
+def test_a_transform_is_told_though_rows_stay() -> None:
+    """With on_truncate keep a DoFn decides what becomes of the known rows, and nothing sweeps the others."""
+    euros = {"transform": IN_EUROS, "contract": EUROS, "sinks": ["table"], "on_truncate": "keep"}
+    shard = Shard(client(prices=euros))
+    shard.take(row(1, 10))
+    assert shown(shard.take(truncate(30))) == [("prices", "d", (1,), ())]
+
+
+def test_a_held_key_is_let_go() -> None:
+    """What waits for a change from before the truncate is obsolete; a key with newer changes stays held."""
+    euros = {"transform": IN_EUROS, "contract": EUROS, "sinks": ["table"], "on_error": "hold_key"}
+    shard = Shard(client(prices=euros))
+    assert shown(shard.take(row(1, 10, "XXX"), row(1, 11), row(2, 12, "XXX"), row(2, 40))) == []
+    assert [(letter.key, letter.reason) for letter in shard.letters] == [
+        (b'{"id":1}', "transform_failed"),
+        (b'{"id":2}', "transform_failed"),
+    ]
+    assert shown(shard.take(truncate(30))) == [("prices", "d", (1,), ()), ("prices", "t", (), ())]
+    assert shown(shard.take(row(1, 50), row(2, 51))) == [("prices", "u", (1,), ())]
+
+
+def test_what_a_transform_refuses_of_deletes_are_letters_of_their_own() -> None:
+    """Each row's delete that raises is a dead letter with an identity of its own; the truncate goes on."""
+    raising = {"transform": "tests.no_deletes@1.0.0", "contract": PRICE, "sinks": ["table"]}
+    registry = Registry()
+    registry.add(NoDeletes)
+    with using(registry):
+        shard = Shard(client(prices=raising))
+        shard.take(row(1, 10), row(2, 11))
+        assert shown(shard.take(truncate(30))) == [("prices", "t", (), ())]
+    assert len({letter_id(letter) for letter in shard.letters}) == 2
+    assert [(letter.offset, letter.key) for letter in shard.letters] == [(30, b'{"id":1}'), (30, b'{"id":2}')]
+
+
+def test_each_part_of_a_large_table_is_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deletes go on in batches of a bounded size, numbered one after the other."""
+    monkeypatch.setattr("tillstream.transforms.truncating._PART_MAX", 2)
+    shard = Shard(client())
+    shard.take(*[row(key, key) for key in range(1, 6)])
+    made = shard.take(truncate(30))
+    assert [len(each.records) for each in made] == [2, 2, 1, 1]
+    assert [each.sequence for each in made] == [2, 3, 4, 5]
+    indexes = [record.index for each in made for record in each.records]
+    assert indexes == sorted(set(indexes))

@@ -1,0 +1,160 @@
+"""Truncates go through every kind of flow, in whatever order shards and partitions bring them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pytest
+
+from tillstream.pipelines.records import ChangeEvent, Mutation
+from tillstream.testing import DivergedError, Table, run, simulate, stream, truncated
+from tillstream.transforms.aggregates.aggregate import Aggregate, Contribution, Count, Sum
+from tillstream.transforms.api import KeyedState, Lookup, transform
+
+ORDERS = Table("orders", key="order_id")
+STORES = Table("stores", key="store")
+SEEDS = 25
+
+
+def order(number: int, total: int = 5, store: str = "a") -> dict[str, Any]:
+    """Return an order's row."""
+    return {"order_id": number, "total": total, "store": store}
+
+
+@transform("tests.truncated_copy@1.0.0")
+class Copy(beam.DoFn):
+    """Pass rows on."""
+
+    def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+        """Pass one on."""
+        yield event.delete() if event.after is None else event.upsert(event.after)
+
+
+@transform("tests.truncated_versions@1.0.0")
+class Versions(beam.DoFn):
+    """Count the versions of a row since it was there."""
+
+    def process(self, event: ChangeEvent, seen: Any = KeyedState("seen")) -> Iterator[Mutation]:
+        """Count one."""
+        if event.after is None:
+            seen.clear()
+            yield event.delete()
+            return
+        seen.set(seen.get(0) + 1)
+        yield event.upsert({"order_id": event.key["order_id"], "versions": seen.get()})
+
+
+@transform("tests.truncated_stores@1.0.0")
+class PerStore(Aggregate):
+    """Sum a store's orders."""
+
+    combine = {"orders": Count(), "total": Sum("total")}
+
+    def contributions(self, row: Any, event: ChangeEvent) -> Iterator[Contribution]:
+        """Count a row."""
+        del event
+        yield Contribution((row["store"],), {"total": row["total"]})
+
+    def rows(self, group: Any, window: Any, totals: Any) -> Iterator[dict[str, Any]]:
+        """Return a store's row."""
+        del window
+        yield {"store": group[0], "orders": totals["orders"], "total": int(totals["total"])}
+
+
+@transform("tests.truncated_named@1.0.0")
+class Named(beam.DoFn):
+    """Put the store's name to an order."""
+
+    def process(self, event: ChangeEvent, store: Any = Lookup("stores", on="store")) -> Iterator[Mutation]:
+        """Name one."""
+        if event.after is None:
+            yield event.delete()
+        else:
+            yield event.upsert(
+                {"order_id": event.after["order_id"], "name": store["name"] if store else None}
+            )
+
+
+EVENTS = stream(
+    ORDERS.created(order(1)),
+    ORDERS.created(order(2, store="b")),
+    ORDERS.updated(order(1, total=6)),
+    ORDERS.truncated(),
+    ORDERS.created(order(2, total=7)),
+    ORDERS.updated(order(2, total=8)),
+    ORDERS.created(order(3, store="c")),
+)
+
+
+def test_rows_from_before_are_gone() -> None:
+    """Whatever comes first, the rows that stay are those of a clean run."""
+    made = simulate(Copy, EVENTS, dedup=True, seeds=SEEDS)
+    assert {key: row["total"] for key, row in made.rows["orders"].items()} == {2: 8, 3: 5}
+
+
+def test_without_deduplication_truncates_keep_their_place() -> None:
+    """Where nobody knows rows, no schedule moves a truncate past rows of its entity."""
+    assert set(simulate(Copy, EVENTS, seeds=SEEDS).rows["orders"]) == {2, 3}
+
+
+def test_state_of_rows_that_are_gone_is_forgotten() -> None:
+    """A DoFn sees known rows go, and begins anew with their keys; versions in between may be skipped."""
+    made = run(Versions, EVENTS)
+    assert {key: row["versions"] for key, row in made.rows["orders"].items()} == {2: 2, 3: 1}
+
+
+def test_aggregates_go_to_zero() -> None:
+    """What truncated rows had contributed is taken back."""
+    made = simulate(
+        PerStore, EVENTS, dedup=True, seeds=SEEDS, into="stores_sum", keys={"stores_sum": "store"}
+    )
+    assert made.rows["stores_sum"] == {
+        "a": {"store": "a", "orders": 1, "total": 8},
+        "c": {"store": "c", "orders": 1, "total": 5},
+    }
+
+
+STORE_EVENTS = stream(
+    STORES.created({"store": "a", "name": "Aarau"}),
+    STORES.created({"store": "b", "name": "Bern"}),
+    ORDERS.created(order(1)),
+    ORDERS.created(order(2, store="b")),
+    STORES.truncated(),
+    STORES.created({"store": "b", "name": "Basel"}),
+)
+
+
+def test_lookups_find_nothing_in_a_truncated_entity() -> None:
+    """Orders are made anew without the stores that are gone, and with those that came later."""
+    made = simulate(Named, STORE_EVENTS, dedup=True, seeds=SEEDS, source="orders", into="named")
+    assert {key: row["name"] for key, row in made.rows["named"].items()} == {1: None, 2: "Basel"}
+
+
+def test_joined_rows_go_with_their_events() -> None:
+    """A truncate of the events takes the joined rows along, and no looked-up row brings them back."""
+    events = stream(*STORE_EVENTS[:4], ORDERS.truncated(), ORDERS.created(order(3)))
+    made = simulate(Named, events, dedup=True, seeds=SEEDS, source="orders", into="named")
+    assert {key: row["name"] for key, row in made.rows["named"].items()} == {3: "Aarau"}
+
+
+def test_a_failing_case_is_printed_with_its_truncate() -> None:
+    """The test to paste names the event as a test would."""
+
+    @transform("tests.truncated_forgetful@1.0.0")
+    class Forgetful(beam.DoFn):
+        """Remember in the wrong place."""
+
+        def __init__(self) -> None:
+            self.seen = 0
+
+        def process(self, event: ChangeEvent) -> Iterator[Mutation]:
+            """Number one."""
+            self.seen += 1
+            if event.after is not None:
+                yield event.upsert({**event.after, "total": self.seen})
+
+    with pytest.raises(DivergedError) as caught:
+        simulate(Forgetful, [truncated("orders"), *EVENTS[4:]], dedup=True, seeds=SEEDS)
+    assert "def test_" in caught.value.test
