@@ -71,6 +71,8 @@ def transaction_topic(topic: str, named: list[str] | None) -> str:
         named: `transaction_topics`; the one with the longest prefix of the table's topic is its own.
     """
     if named is None:
-        return topic.rsplit(".", 2)[0] + ".transaction"
+        # That of logical messages has no schema: <prefix>.message.
+        parts = 1 if topic.endswith(".message") and topic.count(".") == 1 else 2
+        return topic.rsplit(".", parts)[0] + ".transaction"
     own = [name for name in named if topic.startswith(name.rpartition(".")[0] + ".")]
     return max(own or named, key=len)

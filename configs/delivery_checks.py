@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["TRANSACTIONAL_FORMATS", "check_delivery"]
 
 # Formats whose messages tell their transaction.
-TRANSACTIONAL_FORMATS = ("debezium_json",)
+TRANSACTIONAL_FORMATS = ("debezium_json", "cloudevents", "flattened")
 # prefix.schema.table
 _DOTS_MIN = 2
 
@@ -47,7 +47,9 @@ def check_delivery(config: Mapping[str, Any]) -> Iterator[Problem]:
         return
     for name, entity in _mapping(config.get("entities")).items():
         topic = _mapping(entity).get("topic")
-        if isinstance(topic, str) and topic.count(".") < _DOTS_MIN:
+        if not isinstance(topic, str) or topic.endswith(".message"):
+            continue
+        if topic.count(".") < _DOTS_MIN:
             yield Problem(
                 ("entities", name, "topic"),
                 f"found {shown(topic)}, of which the topic of its transactions cannot be told; expected "

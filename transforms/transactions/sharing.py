@@ -14,6 +14,8 @@ __all__ = ["ShareMaker"]
 
 # Of an update of a table without a key, which may go to two shards.
 _HALVES = 2
+# Source: Debezium documentation, "Data change events", "message events".
+_MESSAGES = ".message"
 
 
 class ShareMaker:
@@ -40,10 +42,12 @@ class ShareMaker:
         parts: list[tuple[int, int, int, int]] = []
         owners: dict[int, int] = {}
         without = 0
+        # Those that are no part of a transaction name one all the same, which does not end.
+        is_message = read.topic.endswith(_MESSAGES)
         for record in read.records if read.replay is None else ():
             transaction = record.transaction
-            if transaction is None:
-                without += record.operation is not Operation.SNAPSHOT
+            if transaction is None or is_message:
+                without += not is_message and record.operation is not Operation.SNAPSHOT
                 continue
             name, number = transaction
             place = index.get(name)

@@ -1,0 +1,194 @@
+"""A transaction of the source becomes visible in the warehouse at once, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.runners.flink.launch import launch
+from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.local.capture import register_debezium
+from tillstream.runners.local.stack import LocalStack
+from tillstream.runners.local.toolchain import ensure_jars
+
+from .jobs.conftest import wait_until
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+
+ROWS, BALANCE = 20, 1000
+TABLES = ("accounts", "savings", "audit")
+CREATE = """
+create table accounts (id int primary key, balance numeric(12,2) not null);
+create table savings (id int primary key, balance numeric(12,2) not null);
+create table audit (id bigserial primary key, account int, amount numeric(12,2) not null);
+insert into accounts select id, 1000 from generate_series(1, 20) id;
+insert into savings select id, 1000 from generate_series(1, 20) id;
+"""
+# What a person with read access sees, in one snapshot.
+LOOK = """
+select (select count(*) from {0}.accounts), (select count(*) from {0}.savings),
+(select sum(balance) from {0}.accounts) + (select sum(balance) from {0}.savings),
+(select count(*) from {0}.audit), (select coalesce(sum(amount), 0) from {0}.audit)
+"""
+TRANSFERS_MIN = 400
+LOOKS_MIN = 10
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Return a local stack of this test's own, which captures the tables with their transactions."""
+    local = LocalStack.open(tmp_path_factory.mktemp("transactions") / "stack")
+    try:
+        local.up()
+        with psycopg.connect(local.addresses.source.dsn(), autocommit=True) as connection:
+            connection.execute(CREATE)
+        tables = [f"public.{table}" for table in TABLES]
+        register_debezium(local, "bank", "bank", tables, partitions=3, transactions=True)
+        yield local
+    finally:
+        local.down(wipe=True)
+
+
+def config(stack: LocalStack, client: str, atomicity: str) -> ClientConfig:
+    """Return a client that copies the tables."""
+    warehouse = stack.addresses.warehouse
+    balances = {"id": "int32", "balance": "decimal(12,2)"}
+    contracts = {"accounts": balances, "savings": balances}
+    contracts["audit"] = {"id": "int64", "account": "int32", "amount": "decimal(12,2)"}
+    model = {
+        "client": client,
+        "source": {"kafka": {"bootstrap_servers": stack.addresses.kafka}},
+        "entities": {
+            table: {
+                "topic": f"bank.public.{table}",
+                "key": ["id"],
+                "contract": contracts[table],
+                "sinks": ["warehouse"],
+            }
+            for table in TABLES
+        },
+        "sinks": {
+            "warehouse": {
+                "type": "postgres",
+                "host": warehouse.host,
+                "port": warehouse.port,
+                "database": warehouse.database,
+                "user": warehouse.user,
+                "password": f"file:{warehouse.password_file}",
+            }
+        },
+        "delivery": {"checkpoint_interval_ms": 300, "atomicity": atomicity},
+        "flink": {"rest_url": stack.addresses.flink, "shards": 4},
+    }
+    return ClientConfig.model_validate(model)
+
+
+class Transfers(threading.Thread):
+    """Move money between the tables all the time, two entries of the audit each."""
+
+    def __init__(self, stack: LocalStack) -> None:
+        super().__init__()
+        self._dsn = stack.addresses.source.dsn()
+        self._ends = threading.Event()
+        self.made = 0
+
+    def run(self) -> None:
+        """Make transfers until `end`."""
+        choose = random.Random(7)  # noqa: S311  (it shuffles, it keeps no secret)
+        with psycopg.connect(self._dsn) as connection:
+            while not self._ends.wait(0.005):
+                amount, first, second = choose.randint(1, 9), choose.randint(1, ROWS), choose.randint(1, ROWS)
+                with connection.transaction():
+                    connection.execute(
+                        "update accounts set balance = balance - %s where id = %s", (amount, first)
+                    )
+                    connection.execute(
+                        "insert into audit (account, amount) values (%s, %s)", (first, -amount)
+                    )
+                    connection.execute(
+                        "update savings set balance = balance + %s where id = %s", (amount, second)
+                    )
+                    connection.execute(
+                        "insert into audit (account, amount) values (%s, %s)", (second, amount)
+                    )
+                self.made += 1
+
+    def end(self) -> None:
+        """Stop, and wait until it has."""
+        self._ends.set()
+        self.join()
+
+
+class Reader(threading.Thread):
+    """Look at a client's tables all the time, each time in one snapshot."""
+
+    def __init__(self, stack: LocalStack, client: str) -> None:
+        super().__init__()
+        self._dsn = stack.addresses.warehouse.dsn()
+        self._look = LOOK.format(client)
+        self._ends = threading.Event()
+        self.seen: set[tuple[Any, ...]] = set()
+
+    def run(self) -> None:
+        """Look until `end`, from when the tables are whole."""
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            while not self._ends.wait(0.01):
+                try:
+                    (found,) = connection.execute(self._look.encode()).fetchall()
+                except psycopg.errors.UndefinedTable:
+                    continue
+                if found[:2] == (ROWS, ROWS):
+                    self.seen.add(found)
+
+    def end(self) -> None:
+        """Stop, and wait until it has."""
+        self._ends.set()
+        self.join()
+
+    @property
+    def audits(self) -> int:
+        """Return how many entries of the audit have been seen."""
+        return max((found[3] for found in list(self.seen)), default=0)
+
+    @property
+    def torn(self) -> list[tuple[Any, ...]]:
+        """Return what no instant of the source has looked like."""
+        return [
+            found
+            for found in sorted(self.seen)
+            if found[2] != 2 * ROWS * BALANCE or found[3] % 2 or found[4] != 0
+        ]
+
+
+def test_a_transaction_is_visible_at_once(stack: LocalStack) -> None:
+    """Sums over two tables hold at every instant, through a kill; row by row they do not."""
+    rest, jars = FlinkRest(stack.addresses.flink), ensure_jars().flink_runner
+    readers = {client: Reader(stack, client) for client in ("whole", "rows")}
+    transfers, jobs = Transfers(stack), {}
+    for client, atomicity in (("whole", "transaction"), ("rows", "row")):
+        jobs[client] = launch(config(stack, client, atomicity), jars).job_id
+    try:
+        for each in (transfers, *readers.values()):
+            each.start()
+        whole = readers["whole"]
+        wait_until(lambda: whole.audits > TRANSFERS_MIN, "transfers before the kill")
+        # Else this test would prove nothing.
+        wait_until(lambda: readers["rows"].torn, "a transaction that is seen in part, row by row")
+        rest.cancel(jobs["rows"])
+        stack.kill("taskmanager")
+        made = 2 * transfers.made
+        stack.up(["taskmanager"])
+        wait_until(lambda: whole.audits > made + TRANSFERS_MIN, "transfers after the kill")
+        transfers.end()
+        wait_until(lambda: whole.audits == 2 * transfers.made, "all transfers")
+    finally:
+        for each in (transfers, *readers.values()):
+            each.end()
+    assert whole.torn == []
+    assert len(whole.seen) > LOOKS_MIN
