@@ -170,7 +170,8 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     only, results = options.only, {}
     if "decode" in only:
         results["decode_us"] = decode.measure()
-        _CONSOLE.print(results["decode_us"])
+        results["decode_formats"] = decode.formats()
+        _CONSOLE.print(results["decode_us"], results["decode_formats"])
     if "dedup" in only:
         results["dedup"] = dedup.measure()
         _CONSOLE.print(results["dedup"])

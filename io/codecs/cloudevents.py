@@ -45,7 +45,7 @@ _POSITION_FIELDS = (
     ),
     *("scn", "commit_scn", "rs_id", "ssn", "lcr_position", "txSeq", "ts_ms", "ord", "txnNumber"),
 )
-_ATTRIBUTES = {field: _PREFIX + field.replace("_", "") for field in _POSITION_FIELDS}
+_ATTRIBUTES = {_PREFIX + field.replace("_", ""): field for field in _POSITION_FIELDS}
 _ROW_OPERATIONS = {each.value: each for each in Operation if each.value in "rcud"}
 
 
@@ -54,9 +54,19 @@ class _Data(msgspec.Struct, gc=False):
     after: msgspec.Raw = msgspec.Raw(NULL)
 
 
-_decode_event = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+# What is read of events; other attributes are passed over without a look.
+_READ = ("op", "connector", "name", "db", "schema", "table", "tsus", "txid", "txtotalorder")
+_NAMES = (
+    "specversion",
+    *(_PREFIX + name for name in _READ),
+    *(n for n in _ATTRIBUTES if n != _PREFIX + "schema"),
+)
+_Event = msgspec.defstruct(
+    "_Event", [("data", msgspec.Raw, msgspec.Raw(b"")), *((name, Any, None) for name in _NAMES)], gc=False
+)
+
+_decode_event = msgspec.json.Decoder(_Event).decode
 _decode_data = msgspec.json.Decoder(_Data).decode
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -110,7 +120,8 @@ class CloudEventsCodec(JsonCodec):
         return f"{name}.{schema}.{table}"
 
     def _rows(self, data: bytes) -> tuple[bytes | None, bytes | None]:
-        opened = self.unwrap(data)
+        opened = self.unwrap(data) if self._is_wrapped or data.startswith(b'{"schema"') else None
+        self._is_wrapped = opened is not None
         text, form = opened or (data, self._plain)
         self.schema = form.schema
         try:
@@ -133,12 +144,12 @@ def _opened(value: bytes, headers: Headers) -> tuple[dict[str, Any], bytes]:
     if "specversion" in of_headers:
         return of_headers, value
     try:
-        found = _decode_event(value)
-        data = bytes(found.pop("data", b""))
-        attributes = {name: _decode(text) for name, text in found.items()}
+        event = _decode_event(value)
     except UNREADABLE as error:
         raise unreadable(error, value, _EXPECTED) from error
-    if "specversion" not in attributes or not data:
+    attributes = msgspec.structs.asdict(event)
+    data = bytes(attributes.pop("data"))
+    if attributes["specversion"] is None or not data:
         raise RecordError("malformed", f"found no 'specversion' or no 'data', expected {_EXPECTED}")
     return attributes, data
 
@@ -149,8 +160,8 @@ def _position(attributes: dict[str, Any]) -> tuple[Any, ...]:
         return ()
     found = {
         field: value
-        for field, name in _ATTRIBUTES.items()
-        if (value := attributes.get(name)) is not None and isinstance(value, (str, int, bool))
+        for name, field in _ATTRIBUTES.items()
+        if (value := attributes.get(name)) is not None and isinstance(value, (str, int))
     }
     return position_of(found, connector)
 

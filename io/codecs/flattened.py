@@ -47,7 +47,7 @@ from tillstream.pipelines.transactions import transaction_id
 
 __all__ = ["FlattenedCodec"]
 
-_PREFIX = "__"
+_PREFIX, _SOURCE_PREFIX = "__", "__source_"
 _OF_SOURCE = (
     *(
         "version",
@@ -81,18 +81,19 @@ _OF_TRANSACTION = ("id", "total_order", "data_collection_order")
 _LEFT_OUT = frozenset(
     [
         *(f"{_PREFIX}{name}" for name in ("op", "deleted", *_OF_SOURCE)),
-        *(f"{_PREFIX}source_{name}" for name in _OF_SOURCE),
+        *(f"{_SOURCE_PREFIX}{name}" for name in _OF_SOURCE),
         *(f"{_PREFIX}transaction_{name}" for name in _OF_TRANSACTION),
     ]
 )
-# What a connector's order cannot do without; the first one whose fields are there counts.
-_NEEDED = {
-    "postgresql": ("sequence",),
-    "mysql": ("file", "pos"),
-    "mariadb": ("file", "pos"),
-    "sqlserver": ("commit_lsn", "change_lsn"),
-    "oracle": ("scn", "commit_scn"),
-    "mongodb": ("ts_ms", "ord", "connector"),
+# What a connector's order cannot do without; the first one whose fields are there counts. Changes of one row
+# of Postgres have LSNs that rise.
+_NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "postgresql": (("sequence",), ("lsn",)),
+    "mysql": (("file", "pos"),),
+    "mariadb": (("file", "pos"),),
+    "sqlserver": (("commit_lsn", "change_lsn"),),
+    "oracle": (("scn", "commit_scn"),),
+    "mongodb": (("ts_ms", "ord", "connector"),),
 }
 _OPERATIONS = {each.value: each for each in Operation if each.value in "rcud"}
 _TOMBSTONES = ("tombstone", "delete-to-tombstone")
@@ -212,15 +213,18 @@ class _About:
         for name, value in headers or ():
             if name in _LEFT_OUT and value is not None:
                 self._found.setdefault(name, _header_value(value))
-
-    def get(self, field: str) -> Any:
-        """Return a field of the envelope or its source; None where it was not told."""
-        value = self._found.get(f"{_PREFIX}source_{field}")
-        return self._found.get(f"{_PREFIX}{field}") if value is None else value
+        source: dict[str, Any] = {}
+        for name, value in self._found.items():
+            if value is not None:
+                if name.startswith(_SOURCE_PREFIX):
+                    source[name[len(_SOURCE_PREFIX) :]] = value
+                else:
+                    source.setdefault(name[len(_PREFIX) :], value)
+        self._source = source
 
     def text(self, field: str) -> str | None:
-        """Return a field as text."""
-        value = self.get(field)
+        """Return a field of the envelope or its source as text; None where it was not told."""
+        value = self._source.get(field)
         return None if value is None else str(value)
 
     @property
@@ -238,18 +242,12 @@ class _About:
 
     def position(self) -> Position:
         """Return the place in the source's own order, or () where its fields were not told."""
-        if not self._found:
-            return ()
-        connector = self.text("connector")
-        names = _NEEDED if connector is None else (connector,)
-        for name in names:
-            needed = _NEEDED.get(name)
-            if name == "postgresql" and self.get("sequence") is None:
-                # Changes of one row have LSNs that rise.
-                needed = ("lsn",)
-            if needed is not None and all(self.get(field) is not None for field in needed):
-                source = {field: self.get(field) for field in _OF_SOURCE if self.get(field) is not None}
-                return position_of(source, name)
+        source = self._source
+        connector = source.get("connector")
+        for name in _NEEDED if connector is None else (str(connector),):
+            for needed in _NEEDED.get(name, ()):
+                if all(field in source for field in needed):
+                    return position_of(source, name)
         return ()
 
     def transaction(self) -> tuple[str, int] | None:

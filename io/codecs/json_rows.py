@@ -68,6 +68,8 @@ class JsonCodec(Codec):
         self._decode_key = msgspec.json.Decoder(key_type).decode
         # Of messages that do not tell their schema.
         self._plain = RowForm((), spelling_by_modes(entity, columns, events, self.left_out))
+        of_key = [column for column in columns if column.name in key_columns]
+        self._plain_key = spelling_by_modes(entity, of_key, events)
         self._schemas = ConnectSchemas(self.within, self.left_out)
         self._key_schemas = ConnectSchemas()
         self._is_wrapped = self._key_is_wrapped = False
@@ -104,7 +106,7 @@ class JsonCodec(Codec):
             RecordError: `missing_key`, `malformed`, `key_changed`.
         """
         try:
-            if key and (self._key_is_wrapped or self._plain.spelling is not None):
+            if key and (self._key_is_wrapped or self._plain_key is not None):
                 key = self._spelt_key(key)
             values = msgspec.structs.astuple(self._decode_key(key) if key else self._decode_row_key(row))
         except UNREADABLE:
@@ -114,11 +116,10 @@ class JsonCodec(Codec):
     def _spelt_key(self, key: bytes) -> bytes:
         opened = self._key_schemas.open(key)
         if opened is None:
-            spelling = self._plain.spelling
-            return key if spelling is None else spelling.respell(key)
+            return key if self._plain_key is None else self._plain_key.respell(key)
         payload, form = opened
         self._key_is_wrapped, self.key_schema = True, form.schema
-        spelling = form.spelling if form.schema else self._plain.spelling
+        spelling = form.spelling if form.schema else self._plain_key
         return payload if spelling is None or payload == NULL else spelling.respell(payload)
 
     def _found_key_values(self, key: bytes | None, row: bytes) -> tuple[Any, ...]:
