@@ -27,6 +27,7 @@ from tillstream.io.codecs.json_rows import (
     unreadable,
 )
 from tillstream.io.codecs.messages import message_of
+from tillstream.io.codecs.mongodb import document_of, key_of
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position
@@ -49,6 +50,7 @@ class _Table(msgspec.Struct):
     db: str | None = None
     schema: str | None = None
     table: str | None = None
+    collection: str | None = None
 
 
 class _Envelope(msgspec.Struct, gc=False):
@@ -145,9 +147,11 @@ class DebeziumJsonCodec(JsonCodec):
         after = bytes(envelope.after)
         if form.spelling is not None:
             before, after = (row if row == NULL else form.spelling.respell(row) for row in (before, after))
+        if source.connector == "mongodb":
+            before, after, key = document_of(before), document_of(after), key_of(key)
         row = before if code == "d" else after
         if row == NULL and code != "d":
-            raise RecordError("missing_row", f"found op '{code}' without 'after', expected the row")
+            raise _missing_row(code, source.connector)
         key_values = self.key_values(key, row)
         shard = zlib.crc32(_encode(key_values), self._seed) % self._shards
         return shard, ChangeRecord(
@@ -170,9 +174,10 @@ class DebeziumJsonCodec(JsonCodec):
         """Return `<name>.<schema>.<table>` out of a message's source block, as `Codec.topic_of` does."""
         named = _open(value, _decode_table)
         source = (_open(named.payload, _decode_table) if named.payload else named).source
-        if source is None or source.table is None:
+        table = None if source is None else source.table or source.collection
+        if source is None or table is None:
             raise RecordError("malformed", "found no 'source.table', expected Debezium's envelope")
-        return ".".join([source.name, source.schema or source.db or "", source.table])
+        return ".".join([source.name, source.schema or source.db or "", table])
 
 
 def _open(value: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], _Opened]) -> _Opened:
@@ -184,6 +189,13 @@ def _open(value: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], _O
 
 def _time_us(source: _Source) -> int:
     return source.ts_us if source.ts_us is not None else source.ts_ms * 1000
+
+
+def _missing_row(code: str, connector: str) -> RecordError:
+    found = f"found op '{code}' without 'after', expected the row"
+    if connector == "mongodb":
+        found += ": set the connector's capture.mode to change_streams_update_full"
+    return RecordError("missing_row", found)
 
 
 def _refused_operation(code: str | None) -> RecordError:
