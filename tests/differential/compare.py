@@ -89,6 +89,8 @@ def differences(
     warehouse: Side | None,
     letters: Collection[Letter] = (),
     stray: Collection[str] = (),
+    *,
+    refuses: bool = False,
 ) -> Iterator[Difference]:
     """Yield what differs between both sides of a table.
 
@@ -98,17 +100,19 @@ def differences(
         warehouse: what the warehouse has; None where there is no such table.
         letters: all dead letters, also of other tables.
         stray: columns whose type in the source no contract follows, so that rows are refused by policy.
+        refuses: whether rows may be refused for another reason.
     """
+    refuses = refuses or bool(stray)
     own = [letter for letter in letters if letter.table == table]
     for letter in own:
-        if not stray or " " not in letter.detail:
+        if not refuses or " " not in letter.detail:
             yield Difference(table, f"dead letter {letter.reason}: {letter.detail}", letter.key)
     if warehouse is not None:
         yield from _types(table, source.types, warehouse.types, stray)
     elif source.rows:
         yield Difference(table, "missing table", source=f"{len(source.rows)} rows")
         return
-    excused = {(letter.key, letter.version) for letter in own} if stray else set()
+    excused = {(letter.key, letter.version) for letter in own} if refuses else set()
     yield from _rows(table, source, warehouse or source, excused)
 
 

@@ -60,6 +60,11 @@ class Table:
         return replace(self, columns=list(self.columns), rows=dict(self.rows), stray=set(self.stray))
 
     @property
+    def refuses(self) -> bool:
+        """Tell whether rows may be refused whose key was changed, since a large value of theirs is not told."""
+        return not self.full and any(column.big for column in self.columns)
+
+    @property
     def key_names(self) -> list[str]:
         """Return the names of the key's columns."""
         return [name for name, _ in self.key]

@@ -117,7 +117,8 @@ class DifferentialRig(Rig):
                     return Difference(letter.table or "?", f"dead letter {letter.reason}: {letter.detail}")
             for name, (side, key) in sides.items():
                 found = warehouse_side(warehouse, self.client, name, side, key)
-                for each in differences(name, side, found, letters, self._tables[name].stray):
+                table = self._tables[name]
+                for each in differences(name, side, found, letters, table.stray, refuses=table.refuses):
                     return each
         return None
 
