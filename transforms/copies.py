@@ -45,6 +45,16 @@ class _Copies(msgspec.Struct, array_like=True):
         """Return how many more there are by changes that are newer than a snapshot or truncate."""
         return sum(by for each, by in self.recent if each and not is_before(each, position))
 
+    def read_since(self, position: Position) -> bool:
+        """Tell whether a snapshot has read some that is no older than a position."""
+        return bool(self.snapshot) and not is_before(self.snapshot, position)
+
+    def left_by(self, position: Position) -> int:
+        """Return how many there are without those that are older than a position."""
+        if self.read_since(position):
+            return self.read + self.ahead_of(self.snapshot)
+        return self.ahead_of(position)
+
     def note(self, position: Position, by: int) -> None:
         """Count a change of the stream."""
         self.count += by
@@ -84,24 +94,26 @@ class CopyBook:
         )
 
     def apply(
-        self, batch: ChangeBatch, state: Shard[StateEntry]
+        self, batch: ChangeBatch, state: Shard[StateEntry], passed: Position = ()
     ) -> tuple[ChangeBatch, list[tuple[Any, ...]]]:
         """Return the changes that rows make, and the keys of those that a truncate deletes.
 
         Args:
             batch: of one of the entities, without repeats.
             state: the shard's state; changed.
+            passed: from which position on snapshot reads pass though their rows are known; else ().
         """
         if batch.records[0].operation is Operation.TRUNCATE:
             return batch, self.truncate(batch, state)
-        return self.number(batch, state), []
+        return self.number(batch, state, passed), []
 
-    def number(self, batch: ChangeBatch, state: Shard[StateEntry]) -> ChangeBatch:
+    def number(self, batch: ChangeBatch, state: Shard[StateEntry], passed: Position = ()) -> ChangeBatch:
         """Return the changes that rows make, each with its row's number in place of its event.
 
         Args:
             batch: of one of the entities, without repeats; no truncate.
             state: the shard's state; changed.
+            passed: as of `apply`.
         """
         known: dict[Key, _Copies] = {}
         made = []
@@ -110,7 +122,7 @@ class CopyBook:
             copies = known.get(place)
             if copies is None:
                 copies = known[place] = _read(state, place)
-            number = _count(copies, record)
+            number = _count(copies, record, passed)
             if number:
                 made.append(_replace(record, key=(record.key[0], copies.gone + number)))
         _keep(state, known)
@@ -124,10 +136,12 @@ class CopyBook:
         for place in [each for each in state.index if each[:2] == (_PLACE, batch.entity)]:
             copies = known[place] = _read(state, place)
             # Of what has no position nobody knows whether it came before.
-            left = copies.ahead_of(position) if position else 0
-            swept = max(copies.count, 0) - max(left, 0)
-            keys += [(place[2], copies.gone + number) for number in range(1, swept + 1)]
-            copies.gone += max(swept, 0)
+            left = copies.left_by(position) if position else 0
+            swept = max(max(copies.count, 0) - max(left, 0), 0)
+            # A sweep behind a snapshot leaves those that were read, which begin with the first.
+            first = 1 if not copies.read_since(position) else left + 1
+            keys += [(place[2], copies.gone + number) for number in range(first, first + swept)]
+            copies.gone += swept if first == 1 else 0
             copies.count = left
             copies.recent = [each for each in copies.recent if not is_before(each[0], position)]
         _keep(state, known)
@@ -155,7 +169,7 @@ def _parts(start: bytes, key: Iterable[Any]) -> Iterable[bytes]:
         yield msgspec.json.encode(value)
 
 
-def _count(copies: _Copies, record: ChangeRecord) -> int:
+def _count(copies: _Copies, record: ChangeRecord, passed: Position) -> int:
     """Count a change; return the number of the copy that comes or goes, 0 where none does."""
     position = record.position
     if record.operation is Operation.DELETE:
@@ -167,7 +181,7 @@ def _count(copies: _Copies, record: ChangeRecord) -> int:
             copies.snapshot, copies.read = position, 0
         copies.read += 1
         if copies.read <= copies.count - copies.ahead_of(position):
-            return 0
+            return copies.read if passed and position >= passed else 0
         copies.count += 1
     else:
         copies.note(position, 1)

@@ -38,7 +38,7 @@ from tillstream.transforms.packing import MutationPacker, encodable
 from tillstream.transforms.replays.again import FlowsAgain
 from tillstream.transforms.replays.holding import HoldBook, Holds, Sieve
 from tillstream.transforms.replays.replaying import GivenBack, Replayer, held_letter
-from tillstream.transforms.resyncs import Resyncs
+from tillstream.transforms.resyncs import Resyncs, passed_from
 from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
@@ -215,7 +215,7 @@ class TransformChanges(beam.DoFn):
             batch, truncated = self._without_repeated(batch, shard, self._deduplicator)
         if batch.entity in self._copies.entities and batch.records:
             assert state is not None  # kept for them
-            batch, truncated = self._copies.apply(batch, state)
+            batch, truncated = self._copies.apply(batch, state, passed_from(shard, batch.entity))
         flows, made = self._flows[batch.entity], GivenBack()
         again = partial(self._again.apply, state=state)
         if holds is not None:

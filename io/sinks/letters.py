@@ -40,13 +40,7 @@ class Encoder(Protocol):
         ...
 
 
-def refused(
-    sink: str,
-    batch: MutationBatch,
-    record: MutationRecord,
-    detail: str,
-    reason: str = "refused_by_sink",
-) -> DeadLetter:
+def refused(sink: str, batch: MutationBatch, record: MutationRecord, detail: str) -> DeadLetter:
     """Return the dead letter of one mutation.
 
     Args:
@@ -54,13 +48,12 @@ def refused(
         batch: that the mutation came in.
         record: the mutation.
         detail: what the far side said.
-        reason: a short name of the rule.
     """
     return DeadLetter(
         client=batch.client,
         entity=batch.entity,
         step="write",
-        reason=reason,
+        reason="refused_by_sink",
         detail=detail,
         topic=batch.topic,
         partition=batch.partition,

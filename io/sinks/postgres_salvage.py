@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import psycopg
 
 from tillstream.io.sinks.letters import refused
@@ -69,8 +70,10 @@ def salvage(
                 error = trials.write([made])
             if error is None:
                 break
-            reason = error.reason if isinstance(error, NoRowError) else "refused_by_sink"
-            letters.append(refused(sink, batch, record, describe(error), reason))
+            letter = refused(sink, batch, record, describe(error))
+            if isinstance(error, NoRowError):
+                letter = msgspec.structs.replace(letter, reason=error.reason)
+            letters.append(letter)
     return letters
 
 

@@ -23,7 +23,7 @@ def whole_rows(sink: str, batch: MutationBatch) -> tuple[MutationBatch, list[Dea
         "the source's table"
     )
     letters = [
-        refused(sink, batch, record, detail, "unavailable_value")
+        msgspec.structs.replace(refused(sink, batch, record, detail), reason="unavailable_value")
         for record in batch.records
         if record.values is not None
     ]

@@ -57,11 +57,11 @@ class Book:
     def __init__(self) -> None:
         self._state = FakeState()
 
-    def take(self, *records: ChangeRecord) -> list[Any]:
+    def take(self, *records: ChangeRecord, passed: Position = ()) -> list[Any]:
         """Return what changes make: operation and key."""
         memory: ShardMemory[StateEntry] = ShardMemory(1, StateEntry)
         shard = memory.open(b"s", self._state.cell, self._state.bag)
-        found, swept = CopyBook(CONFIG).apply(batch(*records), shard)
+        found, swept = CopyBook(CONFIG).apply(batch(*records), shard, passed)
         shard.compact()
         shard.commit()
         made = [(each.operation.value, *each.key) for each in found.records if each.key]
@@ -128,6 +128,15 @@ def test_a_truncate_leaves_what_came_after_it() -> None:
     assert book.take(change("t", 5)) == [("swept", "a", 1), ("swept", "a", 2), ("swept", "b", 1)]
     assert book.take(change("c", 9), change("c", 9, "b")) == [("c", "a", 4), ("c", "b", 1)]
     assert book.take(change("d", 10), change("d", 11)) == [("d", "a", 4), ("d", "a", 3)]
+
+
+def test_a_resync_writes_what_is_there_again_and_sweeps_the_rest() -> None:
+    """Of three rows that are known the source has two."""
+    book = Book()
+    book.take(change("c", 1), change("c", 2), change("c", 3), change("c", 4, "b"))
+    assert book.take(change("r", 8), change("r", 8), passed=at(7)) == [("r", "a", 1), ("r", "a", 2)]
+    assert book.take(change("t", 7)) == [("swept", "a", 3), ("swept", "b", 1)]
+    assert book.take(change("c", 9), change("d", 10)) == [("c", "a", 3), ("d", "a", 3)]
 
 
 def test_rows_begin_with_their_key() -> None:
