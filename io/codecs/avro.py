@@ -23,6 +23,7 @@ from tillstream.io.codecs.avro_envelope import EnvelopePlan, KeyPlan, envelope_p
 from tillstream.io.codecs.avro_reader import column_of
 from tillstream.io.codecs.avro_schema import Node, SchemaError, parse_schema
 from tillstream.io.codecs.base import DEFAULT_EVENTS, Codec, Headers, truncate_of
+from tillstream.io.codecs.messages import message_of
 from tillstream.pipelines.errors import ConfigError, MissingToolError, RecordError
 from tillstream.pipelines.positions import CONNECTORS, position_of, postgres_position
 from tillstream.pipelines.records import ChangeRecord, Operation, Position, RowSchema
@@ -123,6 +124,9 @@ class EnvelopeCodec(Codec):
         if op not in _ROW_OPERATIONS:
             if op == "t":
                 return truncate_of(offset, position, time_us, transaction)
+            if op == "m" and not self._key_columns:
+                self.schema = ()
+                return message_of(_encode_row({"message": after}), offset, position, time_us, transaction)
             raise _refused_operation(op)
         row = before if op == "d" else after
         if row is None and op != "d":

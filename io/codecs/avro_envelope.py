@@ -18,6 +18,8 @@ from tillstream.pipelines.records import RowSchema
 __all__ = ["EnvelopePlan", "KeyPlan", "envelope_plan", "key_plan"]
 
 _ROWS = ("before", "after")
+# What a logical message's envelope has in place of a row.
+_MESSAGE = "message"
 # Of a Postgres connector's `source` all that is needed; of others it is read whole.
 _POSTGRES = ("connector", "snapshot", "sequence", "lsn")
 # Texts that a connector writes into most of its messages alike.
@@ -70,20 +72,26 @@ def envelope_plan(node: Node, *, escaped: bool, tells: bool) -> EnvelopePlan:
         SchemaError: where it is not that of an envelope.
     """
     fields = dict(node.fields)
-    if node.kind != "record" or not {"op", "source"} <= fields.keys() or not fields.keys() & {*_ROWS}:
+    if (
+        node.kind != "record"
+        or not {"op", "source"} <= fields.keys()
+        or not fields.keys() & {*_ROWS, _MESSAGE}
+    ):
         raise SchemaError(f"found {', '.join(fields) or node.kind:.200}, expected Debezium's envelope")
     code = CodeWriter()
     schema: RowSchema = ()
     found = dict.fromkeys((*_ROWS, "op", "transaction"), "None")
     skipped: list[Node] = []
     for name, each in node.fields:
-        if name not in (*found, "source") or (name == "transaction" and not tells):
+        if name not in (*found, "source", _MESSAGE) or (name == "transaction" and not tells):
             skipped.append(each)
             continue
         code.skip(skipped)
         skipped = []
         if name in _ROWS:
             found[name], schema = _row(code, each, escaped=escaped)
+        elif name == _MESSAGE:
+            found["after"], _ = _row(code, each, escaped=False)
         elif name == "source":
             source = _source(code, only_branch(each))
         else:

@@ -24,7 +24,6 @@ from tillstream.io.codecs.avro_schema import Node, SchemaError
 __all__ = ["AvroError", "CodeWriter", "column_of"]
 
 _CODE = "<avro>"
-_LINES_MAX = 200_000
 _LOOPS_MAX = 6
 _VARINT = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
 _SKIPPED = {
@@ -160,8 +159,6 @@ class CodeWriter:
 
     def line(self, text: str) -> None:
         """Add a line where the writer stands."""
-        if len(self._lines) > _LINES_MAX:
-            raise SchemaError("found more types inside each other than a table can have")
         self._lines.append("    " * self._indent + text)
 
     @contextmanager

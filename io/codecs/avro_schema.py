@@ -5,7 +5,7 @@ Source: Avro 1.12 specification, "Schema Declaration" and "Names".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 __all__ = ["Node", "SchemaError", "only_branch", "parse_schema"]
 
 _DEPTH_MAX = 16
-_NODES_MAX = 20_000
+_TYPES_MAX = 20_000
 _SIZE_MAX = 1 << 20
 # Bytes that the shortest value takes.
 _PRIMITIVES = {
@@ -44,6 +44,7 @@ class Node(NamedTuple):
         branches: types of a union; of an array or a map the one type of its items or values.
         symbols: of an enum.
         size: of a fixed, bytes.
+        types: how many there are inside of it, itself among them.
         about: all that the schema says of it, `logicalType`, `connect.name` and the like among it.
     """
 
@@ -53,6 +54,7 @@ class Node(NamedTuple):
     branches: tuple[Node, ...] = ()
     symbols: tuple[str, ...] = ()
     size: int = 0
+    types: int = 1
     about: Mapping[str, Any] = {}
 
 
@@ -88,14 +90,10 @@ class _Reader:
 
     def __init__(self) -> None:
         self._named: dict[str, Node | None] = {}
-        self._nodes = 0
 
     def node(self, schema: Any, space: str, depth: int) -> Node:
-        self._nodes += 1
-        if depth > _DEPTH_MAX or self._nodes > _NODES_MAX:
-            raise SchemaError(
-                f"found more than {_DEPTH_MAX} types inside each other, or more than {_NODES_MAX} in all"
-            )
+        if depth > _DEPTH_MAX:
+            raise SchemaError(f"found more than {_DEPTH_MAX} types inside each other")
         if isinstance(schema, str):
             return self._by_name(schema, space, {})
         if isinstance(schema, list):
@@ -130,13 +128,14 @@ class _Reader:
         if not 0 < len(schema) <= 64:  # noqa: PLR2004
             raise SchemaError(f"found a union of {len(schema)} types, expected 1 to 64")
         branches = tuple([self.node(each, space, depth + 1) for each in schema])
-        return Node("union", 1 + min(each.least for each in branches), branches=branches)
+        least = 1 + min(each.least for each in branches)
+        return Node("union", least, branches=branches, types=_types(branches))
 
     def _collection(self, kind: str, schema: dict[str, Any], space: str, depth: int) -> Node:
         items = self.node(schema.get(_COLLECTIONS[kind]), space, depth + 1)
         if kind == "array" and items.least == 0:
             raise SchemaError("found an array of what takes no bytes, expected items that take some")
-        return Node(kind, 1, branches=(items,), about=schema)
+        return Node(kind, 1, branches=(items,), types=_types([items]), about=schema)
 
     def _define(self, kind: str, schema: dict[str, Any], space: str, depth: int) -> Node:
         name, own = schema.get("name"), schema.get("namespace", space)
@@ -172,6 +171,14 @@ class _Reader:
             if not isinstance(name, str) or name in fields:
                 raise SchemaError(f"found field {name!r:.100} of a record, expected each name once")
             fields[name] = self.node(field.get("type"), space, depth + 1)
-        return Node(
-            "record", sum(each.least for each in fields.values()), tuple(fields.items()), about=schema
-        )
+        least = sum(each.least for each in fields.values())
+        types = _types(fields.values())
+        return Node("record", least, tuple(fields.items()), types=types, about=schema)
+
+
+def _types(nodes: Iterable[Node]) -> int:
+    # A named type counts as often as it is used.
+    found = 1 + sum(each.types for each in nodes)
+    if found > _TYPES_MAX:
+        raise SchemaError(f"found more than {_TYPES_MAX} types, expected no more in a table")
+    return found
