@@ -46,6 +46,7 @@ _POSITION_FIELDS = (
     *("scn", "commit_scn", "rs_id", "ssn", "lcr_position", "txSeq", "ts_ms", "ord", "txnNumber"),
 )
 _ATTRIBUTES = {_PREFIX + field.replace("_", ""): field for field in _POSITION_FIELDS}
+_OF_POSTGRES = {_PREFIX + field: field for field in ("sequence", "lsn", "snapshot")}
 _ROW_OPERATIONS = {each.value: each for each in Operation if each.value in "rcud"}
 
 
@@ -160,7 +161,7 @@ def _position(attributes: dict[str, Any]) -> tuple[Any, ...]:
         return ()
     found = {
         field: value
-        for name, field in _ATTRIBUTES.items()
+        for name, field in (_OF_POSTGRES if connector == "postgresql" else _ATTRIBUTES).items()
         if (value := attributes.get(name)) is not None and isinstance(value, (str, int))
     }
     return position_of(found, connector)

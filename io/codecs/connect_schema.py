@@ -72,11 +72,9 @@ class ConnectSchemas:
             RecordError: `malformed` for a schema that is none.
         """
         prefix = self._prefix
-        if prefix and value.startswith(prefix):
+        if prefix and value.startswith(prefix) and value.endswith(b"}"):
             # The schema is not even looked at; the payload's decoder checks what is left.
-            if value.endswith(b"}"):
-                return value[len(prefix) : -1], self._form
-            return None
+            return value[len(prefix) : -1], self._form
         try:
             wrapped = _decode_wrapped(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -69,6 +69,16 @@ def test_columns_that_stay_the_same_are_one_object() -> None:
     assert schemas[2] == (("id", "int64"), ("day", "date"))
 
 
+def test_a_message_of_another_layout_has_the_same_schema() -> None:
+    """Space behind it, or the payload before the schema, changes nothing."""
+    one, text = codec(), message([ID, DAY], {"id": 1, "day": 0})
+    found = json.loads(text)
+    turned = json.dumps({"payload": found["payload"], "schema": found["schema"]}).encode()
+    for each in (text, text + b"\n", turned, b" " + text, text):
+        _, record = one.decode(None, each, 0)
+        assert json.loads(record.after or b"") == {"id": 1, "day": "1970-01-01Z"}
+
+
 def test_no_more_schemas_are_kept_than_so_many() -> None:
     """A source that changes its schema with every message fills no memory."""
     schemas = connect_schema.ConnectSchemas(("after",))
