@@ -95,8 +95,11 @@ class ConnectRest:
         self._of("PUT", "/pause")
 
     def resume(self) -> None:
-        """Let a paused or stopped connector go on."""
+        """Let a paused or stopped connector go on, and start again what has failed."""
         self._of("PUT", "/resume")
+        status = self.status() or {"connector": {}, "tasks": []}
+        if any(part.get("state") == "FAILED" for part in (status["connector"], *status["tasks"])):
+            self._of("POST", "/restart?includeTasks=true&onlyFailed=true")
 
     def restart(self) -> None:
         """Restart connector and tasks, which resolve their secrets anew."""

@@ -125,7 +125,10 @@ class Tail:
 
     def poll(self, wait_s: float) -> list[bytes]:
         """Return the values that have come, waiting for the first of them."""
-        found = self._consumer.consume(_TAIL_MESSAGES, wait_s) if self._left else []
+        first = self._consumer.poll(wait_s) if self._left else None
+        if first is None:
+            return []
+        found = [first, *self._consumer.consume(_TAIL_MESSAGES, 0)]
         for each in found:
             self._left[each.partition()] -= 1
         return [each.value() for each in found if each.error() is None and each.value() is not None]

@@ -214,7 +214,8 @@ def capture_of(config: ClientConfig) -> Capture:
         tuple(dict.fromkeys(tables)),
         partitions=model.partitions,
         schemas=model.schemas,
-        transactions=model.transactions,
+        # They tell equal rows of one COPY apart.
+        transactions=model.transactions or any(each.keyless for each in config.entities.values()),
         role_name=model.role or "",
         replication_factor=model.replication_factor,
         heartbeat_interval_s=model.heartbeat_interval_s,

@@ -81,6 +81,7 @@ def _forget(stack: LocalStack, capture: Capture) -> None:
     with psycopg.connect(addresses.source.dsn(), autocommit=True) as source:
         reset.forget_source(source, slot=capture.slot, publication=capture.publication)
     group = f"tillstream-{capture.client}"
-    reset.forget_topics(addresses.kafka, prefix=f"{capture.topic_prefix}.", group=group)
+    prefixes = (f"{capture.topic_prefix}.", f"tillstream.{capture.client}.")
+    reset.forget_topics(addresses.kafka, prefixes=prefixes, group=group)
     with psycopg.connect(addresses.warehouse.dsn(), autocommit=True) as warehouse:
         reset.forget_warehouse(warehouse, capture.client)

@@ -11,7 +11,6 @@ rewritten for each run, and the stack would fill with what nobody reads.
 from __future__ import annotations
 
 import time
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -19,8 +18,8 @@ from confluent_kafka.admin import AdminClient
 from psycopg import errors, sql
 
 from tillstream.pipelines.errors import StackError
+from tillstream.runners.capture.connect_rest import ConnectRest
 from tillstream.runners.demo import schema
-from tillstream.runners.local.http import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +30,7 @@ __all__ = ["forget_connector", "forget_source", "forget_topics", "forget_warehou
 
 _DEADLINE_S = 30.0
 _POLL_S = 0.1
-_HTTP_TIMEOUT_S = 10.0
+_TIMEOUT_S = 10.0
 _NO_COORDINATOR = frozenset(
     {
         KafkaError.NOT_COORDINATOR,
@@ -44,18 +43,11 @@ _NO_COORDINATOR = frozenset(
 def forget_connector(connect_url: str, name: str) -> None:
     """Delete a connector together with its stored offsets; one that does not exist is fine.
 
-    Offsets can be deleted only while a connector is stopped (Kafka Connect REST API, KIP-875).
-
     Raises:
         StackError: if Connect does not comply in time.
+        UnavailableError: if it does not answer.
     """
-    base = f"{connect_url}/connectors/{name}"
-    if _request("PUT", f"{base}/stop") is None:
-        return
-    _wait("Kafka Connect", f"connector {name} to stop", lambda: _is_stopped(base))
-    _request("DELETE", f"{base}/offsets")
-    _request("DELETE", base)
-    _wait("Kafka Connect", f"connector {name} to go", lambda: _request("GET", base) is None)
+    ConnectRest(connect_url, name, deadline_s=_DEADLINE_S).delete()
 
 
 def forget_source(source: psycopg.Connection, *, slot: str, publication: str) -> None:
@@ -74,18 +66,18 @@ def forget_source(source: psycopg.Connection, *, slot: str, publication: str) ->
     schema.drop(source)
 
 
-def forget_topics(bootstrap: str, *, prefix: str, group: str) -> None:
-    """Delete all topics whose names start with a prefix, and a consumer group.
+def forget_topics(bootstrap: str, *, prefixes: tuple[str, ...], group: str) -> None:
+    """Delete all topics whose names start with one of some prefixes, and a consumer group.
 
     Raises:
         StackError: if the broker does not comply in time.
     """
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    topics = _topics(admin, prefix)
+    topics = _topics(admin, prefixes)
     if topics:
         for future in admin.delete_topics(topics, operation_timeout=_DEADLINE_S).values():
             _tolerate(future, KafkaError.UNKNOWN_TOPIC_OR_PART)
-        _wait("Kafka", f"topics {prefix}* to go", lambda: not _topics(admin, prefix))
+        _wait("Kafka", f"topics {', '.join(topics)} to go", lambda: not _topics(admin, prefixes))
     _wait("Kafka", f"consumer group {group} to go", lambda: _drop_group(admin, group))
 
 
@@ -94,8 +86,8 @@ def forget_warehouse(warehouse: psycopg.Connection, name: str) -> None:
     warehouse.execute(sql.SQL("drop schema if exists {} cascade").format(sql.Identifier(name)))
 
 
-def _topics(admin: AdminClient, prefix: str) -> list[str]:
-    return [name for name in admin.list_topics(timeout=_HTTP_TIMEOUT_S).topics if name.startswith(prefix)]
+def _topics(admin: AdminClient, prefixes: tuple[str, ...]) -> list[str]:
+    return [name for name in admin.list_topics(timeout=_TIMEOUT_S).topics if name.startswith(prefixes)]
 
 
 def _drop_group(admin: AdminClient, group: str) -> bool:
@@ -130,11 +122,6 @@ def _drop_slot(source: psycopg.Connection, slot: str) -> bool:
     return True
 
 
-def _is_stopped(base: str) -> bool:
-    status = _request("GET", f"{base}/status")
-    return status is None or (status["connector"]["state"] == "STOPPED" and not status["tasks"])
-
-
 def _wait(part: str, what: str, is_done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _DEADLINE_S
     while not is_done():
@@ -143,16 +130,3 @@ def _wait(part: str, what: str, is_done: Callable[[], bool]) -> None:
                 f"{part}: waited {_DEADLINE_S:.0f} s for {what}: see `tillstream ps` and its log"
             )
         time.sleep(_POLL_S)
-
-
-def _request(method: str, url: str) -> Any:
-    """Return the answer's JSON, {} when it is empty, None when there is no such thing."""
-    try:
-        status, answer = request(method, url, timeout_s=_HTTP_TIMEOUT_S)
-    except OSError as error:
-        raise StackError(f"Kafka Connect: {url} does not answer: {error}: see `tillstream ps`") from error
-    if status == HTTPStatus.NOT_FOUND:
-        return None
-    if status >= HTTPStatus.BAD_REQUEST:
-        raise StackError(f"Kafka Connect: {method} {url}: {status} {answer}")
-    return answer or {}

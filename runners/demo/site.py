@@ -106,7 +106,8 @@ class Site:
         reset.forget_connector(self._stack.addresses.connect, self._capture.connector)
         with self.source() as source:
             reset.forget_source(source, slot=self.slot, publication=self._capture.publication)
-        reset.forget_topics(self.bootstrap, prefix=f"{self._capture.topic_prefix}.", group=self.group)
+        prefixes = (f"{self._capture.topic_prefix}.", f"tillstream.{_CLIENT}.")
+        reset.forget_topics(self.bootstrap, prefixes=prefixes, group=self.group)
         with self.warehouse() as warehouse:
             reset.forget_warehouse(warehouse, self.schema)
 
