@@ -39,14 +39,14 @@ class Kind:
         contract: as a client's config spells it.
         target: as the warehouse formats it.
         literal: returns a value as SQL.
-        text: the source's value as the text that the warehouse's has, `{}` being the column.
+        text: the source's value as the text that the warehouse's has, `{0}` being the column.
     """
 
     sql: str
     contract: str
     target: str
     literal: _Literal
-    text: str = "{}::text"
+    text: str = "{0}::text"
 
 
 def quoted(text: str) -> str:
@@ -117,7 +117,11 @@ def _day(dice: Dice) -> str:
 
 
 def _date(dice: Dice) -> str:
-    return quoted(_day(dice))
+    return quoted(_infinite(dice) or _day(dice))
+
+
+def _infinite(dice: Dice) -> str:
+    return dice.choice(["infinity", "-infinity"]) if dice.random() < _SPECIAL / 3 else ""
 
 
 def _clock(dice: Dice) -> str:
@@ -131,11 +135,13 @@ def _time(dice: Dice) -> str:
 
 
 def _timestamp(dice: Dice) -> str:
-    return quoted(f"{_day(dice)} {_clock(dice)}")
+    return quoted(_infinite(dice) or f"{_day(dice)} {_clock(dice)}")
 
 
 def _timestamptz(dice: Dice) -> str:
-    return quoted(f"{_day(dice)} {_clock(dice)}{dice.choice(['Z', '+05:30', '-03:00', '+00:00'])}")
+    return quoted(
+        _infinite(dice) or f"{_day(dice)} {_clock(dice)}{dice.choice(['Z', '+05:30', '-03:00', '+00:00'])}"
+    )
 
 
 def _uuid(dice: Dice) -> str:
@@ -154,6 +160,26 @@ def _one_of(*literals: str) -> _Literal:
     return lambda dice: dice.choice([quoted(each) for each in literals])
 
 
+def _interval(dice: Dice) -> str:
+    parts = [
+        f"{dice.randint(-500, 500)} {unit}"
+        for unit in ("months", "days", "hours", "seconds", "microseconds")
+        if dice.random() < 0.5
+    ]
+    return quoted(" ".join(parts) or "0")
+
+
+def _array(item: _Literal, kind: str) -> _Literal:
+    def literal(dice: Dice) -> str:
+        items = ["null" if dice.random() < _SPECIAL else item(dice) for _ in range(dice.randint(0, 4))]
+        return f"array[{', '.join(items)}]::{kind}[]"
+
+    return literal
+
+
+# As the type's own output, which for a host has no mask behind it.
+_SHOWN = "case when {0} is not null then concat({0}) end"
+
 # All in the schema of the tables; `mood` is an enum, `cents` a domain.
 KINDS: tuple[Kind, ...] = (
     Kind("smallint", "int16", "smallint", _integer(16)),
@@ -166,16 +192,38 @@ KINDS: tuple[Kind, ...] = (
     Kind("numeric(38,9)", "decimal(38,9)", "numeric(38,9)", _numeric(38, 9)),
     Kind("text", "string", "text", _varchar(None)),
     Kind("character varying(20)", "string", "text", _varchar(20)),
-    Kind("character(6)", "string", "text", _char, "rpad({}::text, 6)"),
+    Kind("character(6)", "string", "text", _char, "rpad({0}::text, 6)"),
     Kind("bytea", "bytes", "bytea", _bytes),
     Kind("date", "date", "date", _date),
     Kind("time without time zone", "time", "time without time zone", _time),
     Kind("timestamp without time zone", "timestamp", "timestamp without time zone", _timestamp),
     Kind("timestamp with time zone", "timestamptz", "timestamp with time zone", _timestamptz),
     Kind("uuid", "uuid", "uuid", _uuid),
-    Kind("json", "json", "jsonb", _json, "{}::jsonb::text"),
+    Kind("json", "json", "jsonb", _json, "{0}::jsonb::text"),
     Kind("jsonb", "json", "jsonb", _json),
     Kind("mood", "string", "text", _one_of("glad", "sad", 'it\'s "so", so')),
+    Kind(
+        "numeric",
+        "decimal",
+        "numeric",
+        _numeric(40, 20, "NaN", "Infinity", "-Infinity", "0", "1e30", "1e-30"),
+    ),
+    Kind("interval", "interval", "interval", _interval),
+    # The connector says the time in UTC.
+    Kind(
+        "time with time zone",
+        "timetz",
+        "time with time zone",
+        lambda dice: quoted(_clock(dice) + dice.choice(["Z", "+05:30", "-03:00"])),
+        "({0} at time zone 'UTC')::text",
+    ),
+    Kind("text[]", "array(string)", "text[]", _array(lambda dice: quoted(_text(dice)), "text")),
+    Kind("integer[]", "array(int32)", "integer[]", _array(_integer(32), "integer")),
+    Kind("inet", "string", "text", _one_of("10.1.2.3", "10.1.2.3/8", "::1", "fe80::1/64"), _SHOWN),
+    Kind("macaddr", "string", "text", _one_of("08:00:2b:01:02:03", "ff:ff:ff:ff:ff:ff")),
+    Kind("int4range", "string", "text", _one_of("[1,5)", "empty", "(,7]", "[3,)")),
+    Kind("bit(1)", "bool", "boolean", lambda dice: dice.choice(["B'0'", "B'1'"]), "({0}::integer = 1)::text"),
+    Kind("oid", "int64", "bigint", lambda dice: str(dice.randrange(1 << 32))),
     Kind("cents", "int64", "bigint", lambda dice: str(dice.randrange(10**12))),
 )
 BY_SQL = {kind.sql: kind for kind in KINDS}

@@ -61,7 +61,7 @@ class Table:
 
     @property
     def refuses(self) -> bool:
-        """Tell whether rows may be refused whose key was changed, since a large value of theirs is not told."""
+        """Tell whether rows with another key may be refused: a large value of theirs is not told."""
         return not self.full and any(column.big for column in self.columns)
 
     @property

@@ -13,6 +13,8 @@ __all__ = ["Schemas", "create"]
 _COLUMNS = (3, 7)
 _COLUMNS_MAX = 24
 _EXTRA = "extra"
+# Of columns that a table was created with, which the contract names.
+_IN_CONTRACT = "c"
 _STRAY_TABLES_MAX = 2
 
 
@@ -39,7 +41,7 @@ class Schemas:
         dice = self._dice
         table = Table(name, key_kind, KEYS[key_kind][0], full=key_kind == "tag" or dice.random() < 0.3)
         kinds = dice.sample(KINDS, dice.randint(*_COLUMNS))
-        table.columns = [Column(f"c{number}", kind) for number, kind in enumerate(kinds)]
+        table.columns = [Column(f"{_IN_CONTRACT}{number}", kind) for number, kind in enumerate(kinds)]
         if big:
             table.columns.append(Column("big", BY_SQL["text"], big=True))
         return table
@@ -90,7 +92,10 @@ class Schemas:
         return [wider, *self._told(table)]
 
     def stray_column(self, table: Table) -> list[str]:
-        """Give a column a type that no contract follows."""
+        """Give a column a type that does not hold what the old one did.
+
+        A contract does not follow; a column that none names becomes text, which holds both.
+        """
         found = [column for column in table.columns if column.kind.sql in STRAY]
         others = sum(bool(each.stray) for each in self._tables.values())
         if not found or table.stray or table.keyless or others >= _STRAY_TABLES_MAX:
@@ -98,7 +103,8 @@ class Schemas:
         old = self._dice.choice(found)
         kind, value = STRAY[old.kind.sql]
         table.columns[table.columns.index(old)] = Column(old.name, BY_SQL[kind])
-        table.stray.add(old.name)
+        if old.name.startswith(_IN_CONTRACT):
+            table.stray.add(old.name)
         using = value.format(f'"{old.name}"::text')
         retyped = f'alter table {table.name} alter column "{old.name}" type {kind} using {using}'
         return [retyped, *self._told(table)]
