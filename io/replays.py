@@ -44,6 +44,7 @@ class ReplayMessage(msgspec.Struct, frozen=True):
         position: of that change.
         source_time_us: of that change, microseconds since 1970 UTC.
         version: of this form; a field may be appended without raising it.
+        headers: the message's headers as they were read at first.
     """
 
     letter: str
@@ -64,6 +65,7 @@ class ReplayMessage(msgspec.Struct, frozen=True):
     position: Position = ()
     source_time_us: int = 0
     version: int = _VERSION
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
     def encode(self) -> bytes:
         """Return the message as JSON; bytes are base64."""
@@ -140,9 +142,12 @@ class ReplayReader:
                 "unknown_topic", f"found topic {message.topic}, expected one that an entity names"
             )
         if message.value is not None:
-            shard, record = self._codecs[entity].decode(message.key, message.value, message.offset)
+            codec = self._codecs[entity]
+            shard, record = codec.decode(message.key, message.value, message.offset, message.headers)
+            schema = codec.schema
         else:
             shard, record = self._saved(entity, message)
+            schema = ()
         if shard == EVERY_SHARD:
             raise RecordError(
                 "unsupported_operation",
@@ -174,6 +179,7 @@ class ReplayReader:
             columns,
             (record,),
             replay,
+            schema,
         )
 
     def _saved(self, entity: str, message: ReplayMessage) -> tuple[int, ChangeRecord]:

@@ -21,7 +21,16 @@ from tillstream.pipelines.decimals import KeySpelling
 from tillstream.pipelines.errors import ConfigError, RecordError
 from tillstream.pipelines.records import ChangeRecord, Operation, Position, RowSchema
 
-__all__ = ["DEFAULT_EVENTS", "EVERY_SHARD", "Codec", "Headers", "codec_for", "topic_of", "truncate_of"]
+__all__ = [
+    "DEFAULT_EVENTS",
+    "EVERY_SHARD",
+    "Codec",
+    "Headers",
+    "codec_class",
+    "codec_for",
+    "topic_of",
+    "truncate_of",
+]
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 

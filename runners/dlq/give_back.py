@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any
 
 from tillstream.configs import ClientConfig
+from tillstream.io.codecs.base import codec_class
 from tillstream.io.kafka_client import connection_settings, described
 from tillstream.io.replays import ReplayMessage
 from tillstream.io.sinks.letter_store import LetterStore, StoredLetter, marked, place_of
 from tillstream.pipelines.errors import TransformError, UnavailableError, UserError
-from tillstream.runners.dlq.originals import read_again
+from tillstream.runners.dlq.originals import Original, read_again
 
 __all__ = ["Outcome", "check_transform", "discard", "replay", "wait_for"]
 
@@ -172,7 +173,7 @@ def _messages(
 def _message(
     config: ClientConfig,
     stored: StoredLetter,
-    found: tuple[bytes | None, bytes] | None,
+    found: Original | None,
     outcome: Outcome,
     action: str,
 ) -> ReplayMessage | None:
@@ -194,7 +195,7 @@ def _message(
         outcome.refused[stored.id] = "it is no event, but a replay that could not be read: discard it"
         return None
     if found is not None:
-        return _replaced(message, key=found[0], value=found[1])
+        return _replaced(message, key=found.key, value=found.value, headers=found.headers)
     masked = bool(config.privacy.by_class) or any(entity.masks for entity in config.entities.values())
     saved = _replaced(
         message,
@@ -205,7 +206,7 @@ def _message(
     )
     if letter.payload is None or masked:
         outcome.refused[stored.id] = _gone(stored, "may be masked" if masked else "is missing", action)
-    elif letter.step == "read":
+    elif letter.step == "read" and not codec_class(config.source.events.format).reads_headers:
         return _replaced(message, key=letter.key, value=letter.payload)
     elif letter.step == "transform" and (letter.position or action == "discard"):
         return saved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tillstream.io.kafka_client import connection_settings, described
 from tillstream.pipelines.errors import UnavailableError
@@ -13,20 +13,29 @@ from tillstream.pipelines.errors import UnavailableError
 if TYPE_CHECKING:
     from tillstream.configs import ClientConfig
 
-__all__ = ["Place", "read_again"]
+__all__ = ["Original", "Place", "read_again"]
 
 _log = logging.getLogger(__name__)
 
 # Topic, partition and offset.
 Place: TypeAlias = tuple[str, int, int]
 
+
+class Original(NamedTuple):
+    """Hold an event as it was read at first."""
+
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+
 _TIMEOUT_S = 10.0
 # Reading on is faster than going somewhere else by less than this.
 _NEAR = 2000
 
 
-def read_again(config: ClientConfig, places: Iterable[Place]) -> dict[Place, tuple[bytes | None, bytes]]:
-    """Return key and value of each event that its topic still holds.
+def read_again(config: ClientConfig, places: Iterable[Place]) -> dict[Place, Original]:
+    """Return key, value and headers of each event that its topic still holds.
 
     Args:
         config: the client's; its source is Kafka.
@@ -61,10 +70,10 @@ def read_again(config: ClientConfig, places: Iterable[Place]) -> dict[Place, tup
         consumer.close()
 
 
-def _read(consumer: Any, places: list[Place]) -> dict[Place, tuple[bytes | None, bytes]]:
+def _read(consumer: Any, places: list[Place]) -> dict[Place, Original]:
     from confluent_kafka import TopicPartition
 
-    found: dict[Place, tuple[bytes | None, bytes]] = {}
+    found: dict[Place, Original] = {}
     known = consumer.list_topics(timeout=_TIMEOUT_S).topics
     at: Place | None = None
     for place in places:
@@ -79,7 +88,7 @@ def _read(consumer: Any, places: list[Place]) -> dict[Place, tuple[bytes | None,
         message = _message_at(consumer, place)
         at = None if message is None else (topic, partition, message.offset() + 1)
         if message is not None and message.offset() == offset and message.value() is not None:
-            found[place] = (message.key(), message.value())
+            found[place] = Original(message.key(), message.value(), tuple(message.headers() or ()))
     return found
 
 

@@ -46,9 +46,9 @@ class Message:
         return 11
 
 
-def read(value: bytes) -> list[Any]:
+def read(value: bytes, config: ClientConfig = CONFIG) -> list[Any]:
     """Return what the collector makes of a message of the replay topic."""
-    collector = ChangeCollector(CONFIG)
+    collector = ChangeCollector(config)
     collector.add("tillstream.acme.replay", 0, [Message(value)])
     return [
         DeadLetterBatch.decode(found.value).letters[0]
@@ -72,6 +72,25 @@ def test_the_event_comes_back_at_its_first_place() -> None:
         *("abc", "replay", "orders", "write", 1, "out", "acme.x@1.0.1", 9, 8),
         *("tillstream.acme.replay", 0, 11),
     )
+
+
+def test_an_event_that_declares_its_columns_does_so_again() -> None:
+    """Else an evolving contract would type them by their values."""
+    row = {"type": "struct", "fields": [{"type": "int64", "field": "id"}], "field": "after"}
+    payload = {"op": "u", "after": {"id": 7}, "source": SOURCE}
+    value = json.dumps({"schema": {"type": "struct", "fields": [row]}, "payload": payload}).encode()
+    (batch,) = read(msgspec.structs.replace(MESSAGE, value=value).encode())
+    assert batch.schema == (("id", "int64"),)
+
+
+def test_headers_come_back_with_their_event() -> None:
+    """In some formats they have its position."""
+    source = {**CONFIG.model_dump(by_alias=True)["source"], "events": {"format": "flattened"}}
+    source["events"]["delete_tombstone_handling_mode"] = "rewrite"
+    config = ClientConfig.model_validate({**CONFIG.model_dump(by_alias=True), "source": source})
+    message = msgspec.structs.replace(MESSAGE, value=b'{"id":7}', headers=(("__lsn", b"9"), ("__op", None)))
+    (batch,) = read(message.encode(), config)
+    assert batch.records[0].position == (0, 9, 2, 9)
 
 
 def test_a_change_that_only_its_letter_knows_comes_back_too() -> None:

@@ -18,6 +18,7 @@ from tillstream.io.sinks.letters import letter_id
 from tillstream.pipelines.errors import UserError
 from tillstream.pipelines.records import DeadLetter
 from tillstream.runners.dlq import give_back
+from tillstream.runners.dlq.originals import Original
 
 LETTER = DeadLetter(
     "acme",
@@ -141,10 +142,11 @@ def given_back(
 
 def test_events_are_taken_from_their_topic_first(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:
     """They are whole there, and in the order of their offsets."""
-    sent, refused = given_back(monkeypatch, config, {("t", 0, offset): (b"k", b"v") for offset in (7, 8)})
-    assert [(each.offset, each.key, each.value, each.payload) for each in sent] == [
-        (7, b"k", b"v", None),
-        (8, b"k", b"v", None),
+    original = Original(b"k", b"v", (("op", b"c"),))
+    sent, refused = given_back(monkeypatch, config, {("t", 0, offset): original for offset in (7, 8)})
+    assert [(each.offset, each.key, each.value, each.headers, each.payload) for each in sent] == [
+        (7, *original, None),
+        (8, *original, None),
     ]
     assert refused == {}
 
@@ -159,6 +161,18 @@ def test_what_a_topic_no_longer_holds_is_taken_from_the_letter(
         (False, True, ()),
     ]
     assert refused == {}
+
+
+def test_events_of_which_headers_tell_are_not_taken_from_letters(
+    monkeypatch: pytest.MonkeyPatch, config: Path
+) -> None:
+    """Without headers a change may lack its position, and would overwrite a newer one."""
+    values = json.loads(config.read_text())
+    values["source"]["events"] = {"format": "flattened"}
+    config.write_text(json.dumps(values))
+    sent, refused = given_back(monkeypatch, config, {})
+    assert [each.payload is None for each in sent] == [False]
+    assert ["is not the whole event" in why for why in refused.values()] == [True]
 
 
 def test_masked_and_partial_letters_are_not_given_back(monkeypatch: pytest.MonkeyPatch, config: Path) -> None:

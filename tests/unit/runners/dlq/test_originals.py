@@ -33,6 +33,10 @@ class Message:
         """Return its value; the thirteenth is a tombstone."""
         return None if self._offset == 13 else b"%d" % self.offset()
 
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        """Return its headers; the twelfth has one."""
+        return [("op", b"c")] if self._offset == 12 else None
+
 
 class Consumer:
     """Hold a topic `t` whose partition 0 has some offsets."""
@@ -70,7 +74,10 @@ def test_events_are_found_or_gone() -> None:
     consumer = Consumer(10, 12, 13, 14, 9000)
     wanted = [("t", 0, offset) for offset in (9000, 5, 10, 11, 12, 13, 14, 9001)]
     found = _read(consumer, sorted([*wanted, ("t", 1, 10), ("u", 0, 10)]))
-    assert found == {("t", 0, offset): (b"k", b"%d" % offset) for offset in (10, 12, 14, 9000)}
+    assert {place: each[:2] for place, each in found.items()} == {
+        ("t", 0, offset): (b"k", b"%d" % offset) for offset in (10, 12, 14, 9000)
+    }
+    assert {place[2]: each.headers for place, each in found.items() if each.headers} == {12: (("op", b"c"),)}
 
 
 def test_events_that_lie_together_are_read_in_one_go() -> None:
