@@ -72,7 +72,7 @@ class ServiceTopics:
 
 
 def _prefixes(topics: Iterable[str]) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for topic in topics:
         parts = topic.split(".")
         found.update(".".join(parts[:count]) for count in range(1, len(parts) - _TABLE_PARTS + 1))

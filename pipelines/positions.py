@@ -281,7 +281,8 @@ def sortable(position: Position) -> bytes:
             epoch, place, kind, lsn = numbers
             base, shift, size = _LAYOUTS[kind, (place.bit_length() + 7) >> 3, (lsn.bit_length() + 7) >> 3]
             if epoch == 0:
-                return (base | place << shift | lsn).to_bytes(size, "big")
+                form: bytes = (base | place << shift | lsn).to_bytes(size, "big")
+                return form
         except (AttributeError, KeyError, OverflowError):
             pass
     parts = []

@@ -237,6 +237,9 @@ def _without_truncated(batch: ChangeBatch, shard: Shard[Entry], result: Deduplic
     truncated = truncated_at(shard, batch.entity)
     if truncated is None:
         return batch
+    # Later on all are newer, and one comparison tells.
+    if not any([each.position <= truncated for each in batch.records]):
+        return batch
     records = tuple([each for each in batch.records if not is_before(each.position, truncated)])
     for _ in range(len(batch.records) - len(records)):
         result.drop("stale")

@@ -49,16 +49,18 @@ class Result:
         The key of one column is its value, that of several a tuple of them, in the config's order.
         """
         tables: dict[str, dict[Any, dict[str, Any]]] = {}
-        positions: dict[tuple[str, Any], Position] = {}
+        # Lines of files have no position, but the time of their commit.
+        places: dict[tuple[str, Any], tuple[Position, int]] = {}
         for each in self.mutations:
             values = tuple(each.key.values())
             key = values[0] if len(values) == 1 else values
             table = tables.setdefault(each.entity, {})
             if each.kind is MutationKind.TRUNCATE:
-                for other in [key for key in table if positions[each.entity, key] < each.position]:
+                place = (each.position, each.source_time_us)
+                for other in [key for key in table if places[each.entity, key] < place]:
                     del table[other]
                 continue
-            positions[each.entity, key] = each.position
+            places[each.entity, key] = (each.position, each.source_time_us)
             if each.kind is MutationKind.DELETE:
                 table.pop(key, None)
             else:

@@ -133,9 +133,7 @@ def simulate(
         comparison,
         options,
         placed,
-        lambda delivered: iter(
-            given or _drawn(delivered, _groups(delivered, ranges, compare), (seeds, seed), late_s_max, ranges)
-        ),
+        lambda delivered: iter(given or _drawn(delivered, compare, (seeds, seed), late_s_max, ranges)),
     )
 
 
@@ -194,13 +192,14 @@ def _groups(delivered: Sequence[Delivery], ranges: Ranges, compare: Compare) -> 
 
 def _drawn(
     delivered: Sequence[Delivery],
-    groups: Sequence[Hashable],
+    compare: Compare,
     tries: tuple[int | None, int | None],
     late_s_max: float | None,
     ranges: Ranges,
 ) -> Iterator[tuple[int | None, Schedule]]:
     """Yield each seed with its schedule."""
     seeds, seed = tries
+    groups = _groups(delivered, ranges, compare)
     times_us = [each.record.source_time_us for each in delivered]
     only = seed if SETTINGS.seed is None else SETTINGS.seed
     count = next(each for each in (SETTINGS.seeds, seeds, SEEDS) if each is not None)

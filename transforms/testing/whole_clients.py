@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig, FilesSink, FilesSource, Source, load
-from tillstream.io.sinks.files_jsonl import METADATA
+from tillstream.io.sinks.files_jsonl import METADATA, OPERATIONS
 from tillstream.io.sinks.letters import letter_from
 from tillstream.pipelines.errors import UserError
 from tillstream.pipelines.records import ChangeEvent, DeadLetter, Mutation, MutationKind
@@ -58,6 +58,9 @@ def run_client(config: ClientConfig | str | Path, events: Iterable[ChangeEvent])
         return _run(client, folder)
 
 
+_KINDS = {said: kind for kind, said in OPERATIONS.items()}
+
+
 def _run(client: ClientConfig, folder: Path) -> Result:
     from tillstream.runners import direct
 
@@ -81,12 +84,12 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _mutation(entity: str, key: list[str], line: dict[str, Any]) -> Mutation:
     operation, time_us, topic, partition, offset, index = [line.pop(name) for name in METADATA]
-    is_delete = operation == "delete"
+    kind = _KINDS[operation]
     return Mutation(
         entity,
-        MutationKind.DELETE if is_delete else MutationKind.UPSERT,
-        {column: line[column] for column in key},
-        None if is_delete else line,
+        kind,
+        {} if kind is MutationKind.TRUNCATE else {column: line[column] for column in key},
+        line if kind is MutationKind.UPSERT else None,
         (),
         time_us,
         topic,
