@@ -65,6 +65,14 @@ def test_a_new_column_has_its_declared_type(kind: str, value: Any, wire: Any) ->
     assert found.decode_many([row, row]) == [(1, 2, "1.50", "a", "b", wire)] * 2
 
 
+def test_what_is_not_declared_is_typed_by_its_values_beside_what_is() -> None:
+    """A field that a connector's transform adds without telling its schema changes no other column's type."""
+    found = contract()
+    found.declare((*SCHEMA, ("new", "decimal(10,2)")))
+    assert decoded(found, {**ROW, "new": "1.5", "extra": 7}) == {**ROW, "new": "1.50", "extra": 7}
+    assert found.evolved == (("new", "decimal(10,2) declared"), ("extra", "int64"))
+
+
 def test_a_client_that_names_its_key_alone_gets_every_column() -> None:
     """With the types that the source has them in."""
     found = contract(EVOLVE, "id")
@@ -128,6 +136,7 @@ def test_a_required_column_that_is_dropped_may_be_null_where_columns_evolve() ->
     """Sinks hear of it, until it is there again; its default goes before null."""
     found = contract()
     found.declare(SCHEMA[:3])
+    assert found.decode_many([b'{"id":1,"n":2,"price":"1.50"}']) == [(1, 2, "1.50", None, "none")]
     assert decoded(found, {"id": 1, "n": 2, "price": "1.50"}) == {
         "id": 1,
         "n": 2,
