@@ -80,7 +80,10 @@ class Capture(ConfigModel):
     )
     transactions: bool = Field(
         default=False,
-        description="Whether events name their transaction; delivery.atomicity transaction needs it.",
+        description=(
+            "Whether events name their transaction; delivery.atomicity transaction needs it. So do entities "
+            "that are keyless, and then it is as if it were true."
+        ),
     )
     heartbeat_interval_s: Number = Field(
         default=10,

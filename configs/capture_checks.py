@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tillstream.configs import forms
+from tillstream.configs.keyless import has_messages
 from tillstream.configs.problems import Problem, shown
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _OWN = frozenset(
         "topic.prefix",
     }
 )
+# Topics of logical messages, `<prefix>.message`.
+_MESSAGES = ".message"
 
 
 def prefix_and_table(topic: str) -> tuple[str, str] | None:
@@ -51,14 +54,16 @@ def check_capture(config: Mapping[str, Any]) -> Iterator[Problem]:
     prefixes: dict[str, str] = {}
     for name, entity in entities.items() if isinstance(entities, dict) else ():
         topic = entity.get("topic") if isinstance(entity, dict) else None
-        if not isinstance(topic, str):
+        # What is said beside the tables' changes comes with them.
+        if not isinstance(topic, str) or has_messages(entity):
             continue
         found = prefix_and_table(topic)
         path = ("entities", name, "topic")
-        if found is None:
+        if found is None and not topic.endswith(_MESSAGES):
             yield Problem(
                 path, f"found {shown(topic)}, expected <prefix>.<schema>.<table>, because it is captured"
             )
+        if found is None:
             continue
         first = prefixes.setdefault(found[0], topic)
         if len(prefixes) > 1 and first == topic:

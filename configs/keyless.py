@@ -17,7 +17,16 @@ if TYPE_CHECKING:
 
     from tillstream.configs.problems import Path
 
-__all__ = ["COPY", "EVENT_ID", "ROW_ID", "Keyless", "check_keyless", "implied", "system_columns"]
+__all__ = [
+    "COPY",
+    "EVENT_ID",
+    "ROW_ID",
+    "Keyless",
+    "check_keyless",
+    "has_messages",
+    "implied",
+    "system_columns",
+]
 
 Keyless: TypeAlias = Literal["append", "full_row"]
 
@@ -42,7 +51,7 @@ def implied(entity: Any) -> Any:
     """Return an entity's plain config with `keyless: append` where its topic is that of logical messages."""
     if not isinstance(entity, dict) or entity.get("keyless") is not None:
         return entity
-    if entity.get("key", entity.get("named_key")) is None and _has_messages(entity):
+    if entity.get("key", entity.get("named_key")) is None and has_messages(entity):
         return {**entity, "keyless": "append"}
     return entity
 
@@ -57,7 +66,7 @@ def check_keyless(path: Path, entity: Mapping[str, Any], entities: Mapping[str, 
     """
     keyless = entity.get("keyless")
     if keyless is None:
-        if entity.get("key") is None and not _has_messages(entity):
+        if entity.get("key") is None and not has_messages(entity):
             yield Problem(
                 (*path, "key"),
                 "found nothing, expected the columns that tell its rows apart, or keyless where the table "
@@ -90,6 +99,7 @@ def _check_origin(path: Path, entity: Mapping[str, Any], entities: Mapping[str, 
         )
 
 
-def _has_messages(entity: Mapping[str, Any]) -> bool:
+def has_messages(entity: Mapping[str, Any]) -> bool:
+    """Tell whether an entity's topic, in its plain config, is that of logical messages."""
     topic = entity.get("topic")
     return isinstance(topic, str) and _MESSAGES.fullmatch(topic) is not None

@@ -172,16 +172,15 @@ class ChangeCollector:
 
     def _keep(self, origin: tuple[str, str, int], shard: int, record: ChangeRecord) -> None:
         """Put a change behind the others of its shard, where their rows have its schema."""
-        codec = self._codecs[origin[0]]
-        found = self._open.get((*origin, shard))
+        codec, place = self._codecs[origin[0]], (*origin, shard)
+        found = self._open.get(place)
         is_alone = record.operation is Operation.TRUNCATE
         if found is None or found.schema is not codec.schema or is_alone:
-            found = _Found(*origin, shard, codec.schema, [])
+            found = self._open[place] = _Found(*origin, shard, codec.schema, [])
             self._found.append(found)
-            self._open[(*origin, shard)] = found
         found.records.append(record)
         if is_alone:
-            del self._open[(*origin, shard)]
+            del self._open[place]
 
     def _split(
         self, keyless: KeylessReader | None, place: tuple[str, int], shard: int, record: ChangeRecord

@@ -43,8 +43,7 @@ def resolve(config: ClientConfig) -> ClientConfig:
                     )
                 columns = columns_of_model(model)
                 entity = entities[target]
-                if entity.keyless is None:
-                    _check_key(target, entity.key, columns, flow.info)
+                _check_key(target, entity.named_key, columns, flow.info)
                 if entity.contract is None:
                     contract = {each.name: ColumnModel.of(each) for each in columns}
                 else:
@@ -73,10 +72,10 @@ def _effective(config: ClientConfig, name: str) -> EntityEvolution:
     return EntityEvolution(columns=policy.columns, types=policy.types, by_column=policy.by_column)
 
 
-def _check_key(entity: str, key: Sequence[str], made: tuple[Column, ...], info: TransformInfo) -> None:
+def _check_key(entity: str, key: Sequence[str] | None, made: tuple[Column, ...], info: TransformInfo) -> None:
     # A model that marks none leaves the key to the config; it may be written under several.
     marked = [column.name for column in made if column.key]
-    if marked and set(marked) != set(key):
+    if key is not None and marked and set(marked) != set(key):
         raise TransformError(
             f"entity {entity!r}: found key {', '.join(key)}, but transform {info.name!r} marks "
             f"{', '.join(marked)} as the key, expected the same in the config and in the model"

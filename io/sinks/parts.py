@@ -67,7 +67,8 @@ class Parts:
         if shape != before:
             self._shapes[entity] = shape
             self._encoders[entity] = self._encoder(entity, evolved)
-        return [conformed(batch, tuple(column.name for column in evolved.columns()), shape) for batch in batches]
+        columns = tuple(column.name for column in evolved.columns())
+        return [conformed(batch, columns, shape) for batch in batches]
 
     def packed(self, content: bytes) -> bytes:
         """Compress the content as the config says, where the format does not by itself."""
