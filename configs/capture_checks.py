@@ -50,7 +50,22 @@ def check_capture(config: Mapping[str, Any]) -> Iterator[Problem]:
     source = config.get("source")
     if isinstance(source, dict) and source.get("kafka") is None:
         yield Problem(("capture",), "found it without source.kafka, expected the cluster that is captured to")
-    entities = config.get("entities")
+    yield from _check_topics(config.get("entities"))
+    alert, most = capture.get("slot_lag_mb_alert", 1024), capture.get("slot_lag_mb_max", 8192)
+    if isinstance(alert, int) and isinstance(most, int) and alert >= most:
+        yield Problem(
+            ("capture", "slot_lag_mb_alert"),
+            f"found {alert}, expected less than capture.slot_lag_mb_max, {most}",
+        )
+    settings = capture.get("connector")
+    for each in settings if isinstance(settings, dict) else ():
+        if each in _OWN:
+            yield Problem(
+                ("capture", "connector", each), "found a property that tillstream sets, expected another"
+            )
+
+
+def _check_topics(entities: Any) -> Iterator[Problem]:
     prefixes: dict[str, str] = {}
     for name, entity in entities.items() if isinstance(entities, dict) else ():
         topic = entity.get("topic") if isinstance(entity, dict) else None
@@ -70,16 +85,4 @@ def check_capture(config: Mapping[str, Any]) -> Iterator[Problem]:
             other = next(iter(prefixes.values()))
             yield Problem(
                 path, f"found {shown(topic)}, expected the prefix of {shown(other)}: one capture has one"
-            )
-    alert, most = capture.get("slot_lag_mb_alert", 1024), capture.get("slot_lag_mb_max", 8192)
-    if isinstance(alert, int) and isinstance(most, int) and alert >= most:
-        yield Problem(
-            ("capture", "slot_lag_mb_alert"),
-            f"found {alert}, expected less than capture.slot_lag_mb_max, {most}",
-        )
-    settings = capture.get("connector")
-    for each in settings if isinstance(settings, dict) else ():
-        if each in _OWN:
-            yield Problem(
-                ("capture", "connector", each), "found a property that tillstream sets, expected another"
             )

@@ -101,7 +101,7 @@ def _table_problems(connection: psycopg.Connection[Any], capture: Capture) -> It
         kind, identity, has_key, is_owned, _ = found[name]
         if kind not in "rp":
             yield f"found that {name} is no table, expected one: views and foreign tables have no log"
-        elif identity == "n" or (identity == "d" and not has_key):
+        elif name not in capture.insert_only and (identity == "n" or (identity == "d" and not has_key)):
             yield (
                 f"found no key of {name} for its log to carry, expected one: once it is captured, Postgres "
                 f"refuses updates and deletes of it: alter table {name} replica identity full"

@@ -147,6 +147,12 @@ class _Resync:
 
     def _tables(self, entities: Sequence[str]) -> dict[str, str]:
         tables = {name: self._topic(name).removeprefix(f"{self._capture.topic_prefix}.") for name in entities}
+        for name in entities:
+            if self._config.entities[name].keyless is not None:
+                raise UserError(
+                    f"client {self._capture.client}: found entity {name} without a key, expected one: rows "
+                    "are read again by it"
+                )
         missing = [table for table in tables.values() if table not in self._capture.tables]
         if missing:
             raise UserError(

@@ -36,6 +36,7 @@ class Capture:
         replication_factor: of topics that are made; None for the cluster's.
         heartbeat_interval_s: how often a message is written into the database's log, in seconds.
         chunk_rows: that an incremental snapshot reads at a time.
+        insert_only: those of the tables that are only ever inserted into, and so need no key.
         replay_topic: through which a running job is told of a resync; empty for the client's usual one.
         settings: further properties of the connector, which win.
     """
@@ -50,6 +51,7 @@ class Capture:
     replication_factor: int | None = None
     heartbeat_interval_s: int = 10
     chunk_rows: int = 4096
+    insert_only: tuple[str, ...] = ()
     replay_topic: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -208,6 +210,9 @@ def capture_of(config: ClientConfig) -> Capture:
             "it tells the table"
         )
     tables = model.tables or [table for _, table in found]
+    appended = [
+        prefix_and_table(each.topic or "") for each in config.entities.values() if each.keyless == "append"
+    ]
     return Capture(
         config.client,
         found[0][0],
@@ -220,6 +225,7 @@ def capture_of(config: ClientConfig) -> Capture:
         replication_factor=model.replication_factor,
         heartbeat_interval_s=model.heartbeat_interval_s,
         chunk_rows=model.incremental_chunk_rows,
+        insert_only=tuple(each[1] for each in appended if each is not None),
         replay_topic=config.replay_topic,
         settings=model.connector,
     )

@@ -60,9 +60,11 @@ def delete_group(place: Place, group: str) -> None:
 
     from confluent_kafka import KafkaException
 
-    for future in _admin(place).delete_consumer_groups([group], request_timeout=_TIMEOUT_S).values():
+    # Kept until all have answered: with the client go the answers.
+    admin = _admin(place)
+    for future in admin.delete_consumer_groups([group], request_timeout=_TIMEOUT_S).values():
         with suppress(KafkaException):
-            future.result()
+            future.result(2 * _TIMEOUT_S)
 
 
 def _admin(place: Place) -> Any:
