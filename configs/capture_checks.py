@@ -30,8 +30,6 @@ _OWN = frozenset(
         "topic.prefix",
     }
 )
-# Topics of logical messages, `<prefix>.message`.
-_MESSAGES = ".message"
 
 
 def prefix_and_table(topic: str) -> tuple[str, str] | None:
@@ -74,11 +72,10 @@ def _check_topics(entities: Any) -> Iterator[Problem]:
             continue
         found = prefix_and_table(topic)
         path = ("entities", name, "topic")
-        if found is None and not topic.endswith(_MESSAGES):
+        if found is None:
             yield Problem(
                 path, f"found {shown(topic)}, expected <prefix>.<schema>.<table>, because it is captured"
             )
-        if found is None:
             continue
         first = prefixes.setdefault(found[0], topic)
         if len(prefixes) > 1 and first == topic:
