@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tillstream.io.sinks.postgres_partial import NoRowError, Partial, by_unknown, histories
 from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
@@ -52,3 +54,41 @@ def test_a_row_that_was_deleted_before_is_not_the_tables() -> None:
     assert isinstance(found, Partial)
     with pytest.raises(NoRowError, match="no row in the table"):
         by_unknown([found])
+
+
+def table_after(start: dict[str, Any] | None, steps: list[MutationBatch]) -> dict[str, Any] | None:
+    """Return the table's row as the sink leaves it: the last of the folded changes that it takes."""
+    for _, _, made in reversed(histories(steps, lambda key: key).get((1,), ())):
+        if made.values is None:
+            return None
+        row = dict(zip(COLUMNS[1:], made.values[1:], strict=True))
+        if not isinstance(made, Partial):
+            return row
+        if not made.is_orphan and start is not None:
+            return {**row, **{name: start[name] for name in made.unknown}}
+    return start
+
+
+_CHANGE = st.one_of(
+    st.none(), st.dictionaries(st.sampled_from(COLUMNS[1:]), st.integers(0, 9), min_size=1, max_size=3)
+)
+
+
+@given(is_there=st.booleans(), changes=st.lists(_CHANGE, max_size=6))
+def test_a_transaction_leaves_what_its_changes_one_by_one_would(
+    *, is_there: bool, changes: list[dict[str, int] | None]
+) -> None:
+    """The row is the last one of which all columns are known, from the table or from earlier changes."""
+    start = dict.fromkeys(COLUMNS[1:], 100) if is_there else None
+    row: dict[str, Any] = dict(start or {})
+    expected = start
+    steps = []
+    for change in changes:
+        row = {} if change is None else {**row, **change}
+        if change is None or len(row) == len(COLUMNS) - 1:
+            expected = None if change is None else dict(row)
+        values = None if change is None else tuple(change.get(name) for name in COLUMNS[1:])
+        steps.append(
+            step(values, *(name for name in COLUMNS[1:] if change is not None and name not in change))
+        )
+    assert table_after(start, steps) == expected
