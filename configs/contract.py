@@ -151,6 +151,8 @@ class ColumnModel(ConfigModel):
         found = self.rules and misplaced_rules(self.type.split("(")[0], self.rules)
         if found:
             raise ValueError(found)
+        if self.default is not None and self.type.startswith("array"):
+            raise ValueError("found a default on an array, expected none: a config spells no arrays")
         return self
 
     def column(self, name: str, *, is_key: bool) -> Column:

@@ -266,5 +266,11 @@ def _avro_kind(place: str, kind: Any) -> str | None:
     logical = kind.get("logicalType")
     if logical == "decimal":
         return f"decimal({_needed(place, kind, 'precision', int)},{kind.get('scale', 0)})"
+    if kind.get("type") == "array":
+        items = _needed(place, kind, "items")
+        # Elements may always be null.
+        others = [each for each in items if each != "null"] if isinstance(items, list) else [items]
+        element = _avro_kind(place, others[0]) if len(others) == 1 else None
+        return f"array({element})" if element and not element.startswith("array") else None
     inner: Callable[[str, Any], str | None] = _avro_kind
     return _AVRO_LOGICAL.get(str(logical)) or (inner(place, kind.get("type")) if logical is None else None)

@@ -47,6 +47,7 @@ AVRO = {
         {"name": "status", "type": {"type": "enum", "name": "s", "symbols": ["open", "paid"]}},
         {"name": "at", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]},
         {"name": "tags", "type": {"type": "array", "items": "string"}, "x-tillstream": {"type": "json"}},
+        {"name": "sizes", "type": {"type": "array", "items": ["null", "long"]}},
     ],
 }
 
@@ -91,7 +92,10 @@ def test_an_avro_schema_becomes_a_model(tmp_path: Path) -> None:
         ("status", "string", False),
         ("at", "timestamptz", True),
         ("tags", "json", False),
+        ("sizes", "array", False),
     ]
+    assert columns[6].element is not None
+    assert columns[6].element.kind == "int64"
     assert (columns[2].default, columns[2].description) == (0, "How many.")
     assert columns[3].rules is not None
     assert columns[3].rules.one_of == ("open", "paid")

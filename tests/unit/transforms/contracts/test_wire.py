@@ -143,3 +143,9 @@ def test_types_that_are_none_are_refused(kind: str) -> None:
     """The message says how a type is spelt."""
     with pytest.raises(ValueError, match="expected"):
         ColumnModel(type=kind)
+
+
+def test_an_array_has_no_default() -> None:
+    """A config spells none, so that nothing could be made of it when the job starts."""
+    with pytest.raises(ValueError, match="found a default on an array"):
+        ColumnModel(type="array(string)", default="{}")
