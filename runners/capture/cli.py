@@ -65,7 +65,14 @@ def watch(
     from tillstream.runners.capture.watching import follow
 
     _, wanted, place = _known(client)
-    follow(wanted, place, every, lambda found: _print(found, as_json=as_json), drops=drop_abandoned)
+    follow(
+        wanted,
+        place,
+        every,
+        lambda found: _print(found, as_json=as_json),
+        say=lambda line: typer.echo(line, err=True),
+        drops=drop_abandoned,
+    )
 
 
 @capture.command()

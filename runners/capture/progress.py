@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,10 @@ __all__ = ["Notice", "Progress", "Tail", "last_progress", "notice_of"]
 _TIMEOUT_S = 10.0
 _TAIL_MESSAGES = 500
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
+# As resync makes it.
+_IDENTITY = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+_EVENT = re.compile(rb"STARTED|IN_PROGRESS|TABLE_SCAN_COMPLETED|COMPLETED|ABORTED|PAUSED|RESUMED")
+_TOLD = ("scanned_collection", "current_collection_in_progress", "total_rows_scanned", "status")
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class Progress:
 
 
 def notice_of(value: bytes | None) -> Notice | None:
-    """Return a notification, with its schema or without; None for what is none of a snapshot, or no JSON."""
+    """Return a notification, as JSON with its schema or without, or as Avro; None for any other message."""
     try:
         found = _decode(value or b"")
         found = found.get("payload", found)
@@ -87,8 +92,27 @@ def notice_of(value: bytes | None) -> Notice | None:
             return None
         data = {str(name): str(text) for name, text in (found.get("additional_data") or {}).items()}
         return Notice(str(found["id"]), kind, event, data, int(found.get("timestamp") or 0))
-    except (msgspec.MsgspecError, UnicodeDecodeError, LookupError, TypeError, ValueError, AttributeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _binary_notice(value or b"")
+    except (LookupError, TypeError, ValueError, AttributeError):
         return None
+
+
+def _binary_notice(value: bytes) -> Notice | None:
+    """Return a notification of a connector whose converter is Avro's, without asking a registry for schemas.
+
+    Avro writes texts as they are, behind their length: what is looked for here has names of its own.
+    """
+    identity, event = _IDENTITY.search(value), _EVENT.search(value)
+    if identity is None or event is None or b"Incremental Snapshot" not in value:
+        return None
+    data = {}
+    for name in _TOLD:
+        _, found, rest = value.partition(name.encode())
+        # The length's form is zigzag: twice the number; of these texts it takes one byte.
+        if found and rest:
+            data[name] = rest[1 : 1 + (rest[0] >> 1)].decode("utf-8", "replace")
+    return Notice(identity[0].decode(), "Incremental Snapshot", event[0].decode(), data, 0)
 
 
 class Tail:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tillstream.pipelines.errors import UnavailableError
 from tillstream.runners.capture import source
 from tillstream.runners.capture.slots import Slot
 from tillstream.runners.capture.spec import Capture, Place
@@ -19,6 +20,7 @@ def follow(
     every_s: float,
     show: Callable[[Status], None],
     *,
+    say: Callable[[str], None],
     drops: bool = False,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
@@ -29,22 +31,27 @@ def follow(
         place: where.
         every_s: time between looks, in seconds.
         show: takes each status.
+        say: takes what does not answer.
         drops: whether a slot that is abandoned is dropped; its changes are lost, the server's disk is not.
         pause: called between looks.
 
     Raises:
-        UnavailableError: if the database or Connect does not answer.
+        UserError: if the database or Connect refuses the login.
     """
     from contextlib import suppress
 
     with suppress(KeyboardInterrupt):
         while True:
-            found = look(capture, place)
-            show(found)
-            if drops and is_abandoned(found.slot, place.slot_max_bytes):
-                with source.opened(place.login) as connection:
-                    source.drop_slot(connection, capture.slot)
-                show(look(capture, place))
+            try:
+                found = look(capture, place)
+                show(found)
+                if drops and is_abandoned(found.slot, place.slot_max_bytes):
+                    with source.opened(place.login) as connection:
+                        source.drop_slot(connection, capture.slot)
+                    show(look(capture, place))
+            except UnavailableError as error:
+                # What is away now is what a watcher waits for.
+                say(str(error))
             pause(every_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -59,3 +60,40 @@ def test_a_snapshot_is_followed_table_by_table(*, schema: bool) -> None:
 def test_what_is_no_notice_of_a_snapshot_is_passed_over(value: bytes | None) -> None:
     """Anything else in the topic is nothing, and no error."""
     assert notice_of(value) is None
+
+
+def test_a_notice_in_avro_is_understood() -> None:
+    """A connector with Avro's converter tells as much, without a registry."""
+    fastavro = pytest.importorskip("fastavro")
+    schema = {
+        "type": "record",
+        "name": "N",
+        "fields": [
+            {"name": "id", "type": "string"},
+            {"name": "type", "type": "string"},
+            {"name": "aggregate_type", "type": "string"},
+            {"name": "additional_data", "type": ["null", {"type": "map", "values": "string"}]},
+            {"name": "timestamp", "type": "long"},
+        ],
+    }
+    out = io.BytesIO()
+    data = {
+        "connector_name": "acme",
+        "scanned_collection": "source.shop.orders",
+        "total_rows_scanned": "9000",
+        "status": "SUCCEEDED",
+    }
+    event = {
+        "id": "0123456789abcdef0123456789abcdef",
+        "type": "TABLE_SCAN_COMPLETED",
+        "aggregate_type": "Incremental Snapshot",
+        "additional_data": data,
+        "timestamp": 5,
+    }
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), event)
+    notice = notice_of(b"\0\0\0\0\7" + out.getvalue())
+    assert notice is not None
+    assert (notice.identity, notice.event) == (event["id"], "TABLE_SCAN_COMPLETED")
+    progress = Progress("incremental")
+    progress.note(notice)
+    assert (progress.rows, notice.data["status"]) == ({"shop.orders": 9000}, "SUCCEEDED")
