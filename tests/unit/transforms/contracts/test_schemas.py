@@ -92,7 +92,7 @@ def test_an_avro_schema_becomes_a_model(tmp_path: Path) -> None:
         ("status", "string", False),
         ("at", "timestamptz", True),
         ("tags", "json", False),
-        ("sizes", "array", False),
+        ("sizes", "array(int64)", False),
     ]
     assert columns[6].element is not None
     assert columns[6].element.kind == "int64"
