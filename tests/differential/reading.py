@@ -88,11 +88,11 @@ def letters_of(connection: Connection, schema: str, keys: Mapping[str, Sequence[
 
 
 def _refused_row(payload: str | None) -> dict[str, Any]:
-    """Return the row of a refused message, or nothing where it cannot be told."""
+    """Return the row of what was refused: a message, or a row that a sink refused; nothing for anything else."""
     try:
-        message = json.loads(payload or "")
-        message = message.get("payload", message)
-        return dict(message.get("after") or message.get("before") or {})
+        found = json.loads(payload or "")
+        found = found.get("payload", found)
+        return dict((found.get("after") or found.get("before") or {}) if "op" in found else found)
     except (ValueError, AttributeError, TypeError):
         return {}
 

@@ -13,7 +13,7 @@ from tests.differential.compare import Difference, differences
 from tests.differential.model import Table, Tables
 from tests.differential.reading import letters_of, source_side, warehouse_side
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import UnavailableError
+from tillstream.pipelines.errors import StackError, UnavailableError
 from tillstream.runners.flink.launch import launch
 from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.ports import unusual_ports
@@ -54,7 +54,12 @@ class DifferentialRig(Rig):
     def up(self, progress: Progress) -> None:
         """Start the stack."""
         ports = None if self.stack.layout.state_file.exists() else unusual_ports()
-        self.stack.up(SERVICES, ports=ports, progress=progress)
+        try:
+            self.stack.up(SERVICES, ports=ports, progress=progress)
+        except StackError as error:
+            # On a busy machine a part gives up before what it needs is there; another try finds that.
+            progress(str(error).splitlines()[0])
+            self.stack.up(SERVICES, progress=progress)
         self.execute(f"create schema {self.client}")
 
     def execute(self, *statements: str, commit: bool = True) -> None:
