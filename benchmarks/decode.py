@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
+from benchmarks.avro_events import AvroBench, in_avro
 from benchmarks.load import COLUMNS, events_of
 from tillstream.configs.events import Events
 from tillstream.configs.models import Entity
@@ -101,6 +102,11 @@ def _formats(records: int) -> dict[str, tuple[Codec, Messages]]:
         "debezium_json with schema, precise decimals": (
             DebeziumJsonCodec(*of),
             [(_wrapped_key(key), _wrapped(value, is_precise=True)) for key, value in plain],
+        ),
+        "debezium_avro": (AvroBench(*of), [in_avro(*each, is_precise=False) for each in plain]),
+        "debezium_avro, precise decimals": (
+            AvroBench(*of),
+            [in_avro(*each, is_precise=True) for each in plain],
         ),
         "flattened": (FlattenedCodec(*of), [(key, _flat(value)) for key, value in plain]),
         "cloudevents": (CloudEventsCodec(*of), [(key, _cloud_event(value)) for key, value in plain]),

@@ -96,6 +96,8 @@ def postgres_position(
             commit, _, change = sequence[2:-2].partition('","')
             if commit.isdecimal() and change.isdecimal():
                 commit_lsn, change_lsn = int(commit), int(change)
+                if 0 < commit_lsn <= change_lsn <= _INT_MAX and snapshot in _NO_SNAPSHOT:
+                    return (epoch, change_lsn, _STREAM, change_lsn)
             else:
                 found = _decode_sequence(sequence)
                 commit_lsn, change_lsn = int(found[0] or 0), int(found[1] or 0)

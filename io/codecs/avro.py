@@ -34,8 +34,7 @@ __all__ = ["AvroCodec", "EnvelopeCodec"]
 _Plan = TypeVar("_Plan", EnvelopePlan, KeyPlan)
 
 _OPERATIONS = {operation.value: operation for operation in Operation}
-_ROW_OPERATIONS = frozenset("rcud")
-_STREAM = (None, False, "false")
+_ROW_OPERATIONS = {code: _OPERATIONS[code] for code in "rcud"}
 _SINGLE_OBJECT = b"\xc3\x01"
 _FINGERPRINTED = 10
 _PLANS_MAX = 1000
@@ -116,28 +115,27 @@ class EnvelopeCodec(Codec):
         except _UNREADABLE as error:
             raise _unreadable(error, plan, "value") from error
         if connector == "postgresql":
-            position = postgres_position(sequence, lsn, None if snapshot in _STREAM else "true")
+            position = postgres_position(sequence, lsn, snapshot)
         else:
             position = _position(connector, source)
         if transaction is not None:
             transaction = (transaction_id(transaction["id"]), transaction["total_order"])
-        if op not in _ROW_OPERATIONS:
+        self.schema = plan.schema
+        operation = _ROW_OPERATIONS.get(op)
+        if operation is None:
             if op == "t":
                 return truncate_of(offset, position, time_us, transaction)
             if op == "m" and not self._key_columns:
-                self.schema = ()
                 return message_of(_encode_row({"message": after}), offset, position, time_us, transaction)
             raise _refused_operation(op)
-        row = before if op == "d" else after
-        if row is None and op != "d":
+        if after is None and op != "d":
             raise RecordError("missing_row", f"found op '{op}' without 'after', expected the row")
-        self.schema = plan.schema
-        key_values = self._key_values(key, row)
+        key_values = self._key_values(key, before if op == "d" else after)
         if self._spelling.needed:
             key_values = self._spelling.spell(key_values)
         return zlib.crc32(_encode_key(key_values), self._seed) % self._shards, ChangeRecord(
             offset,
-            _OPERATIONS[op],
+            operation,
             key_values,
             position,
             time_us,

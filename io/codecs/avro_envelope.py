@@ -150,10 +150,8 @@ def _row(code: CodeWriter, node: Node, *, escaped: bool) -> tuple[str, RowSchema
         if branch.kind == "null":
             code.line(f"{into} = None")
             return
-        values = [
-            (code.constant(name), code.spelt(each, spelling.spell, name)) for name, each, spelling in columns
-        ]
-        code.line(f"{into} = {{{', '.join(f'{name}: {value}' for name, value in values)}}}")
+        values = [(name, code.spelt(each, spelling.spell, name)) for name, each, spelling in columns]
+        code.line(f"{into} = {code.row(values)}")
 
     return code.either(node, read), tuple((name, spelling.kind) for name, _, spelling in columns)
 
@@ -175,9 +173,12 @@ def _source(code: CodeWriter, node: Node) -> list[str]:
 
 
 def _postgres_source(code: CodeWriter, node: Node) -> list[str]:
-    found = {"ts_us": code.name(), "lsn": code.name()}
-    code.line(f"{found['ts_us']} = {found['lsn']} = None")
-    marks: dict[str, tuple[Node, str]] = {}
+    # Releases before 2.6 have no microseconds.
+    time = "ts_us" if "ts_us" in dict(node.fields) else "ts_ms"
+    found = {time: code.name(), "lsn": code.name()}
+    code.line(f"{found[time]} = {found['lsn']} = None")
+    # Hardly ever needed, so passed over at first: a place, what stands between, and the type.
+    marks: dict[str, tuple[str, list[Node], Node]] = {}
     for is_repeated, group in groupby(node.fields, lambda field: _is_repeated(*field)):
         fields = list(group)
         if is_repeated:
@@ -186,30 +187,26 @@ def _postgres_source(code: CodeWriter, node: Node) -> list[str]:
             found.update(zip(wanted, read, strict=True))
             continue
         skipped: list[Node] = []
+        mark = code.mark()
         for name, each in fields:
             if name in ("ts_ms", "lsn"):
-                # Hardly ever needed, so passed over at first.
-                code.skip(skipped)
-                marks[name], skipped = (each, code.mark()), [each]
-            elif name in (*_POSTGRES, "ts_us"):
+                marks[name] = (mark, list(skipped), each)
+            if name in ("sequence", time):
                 code.skip(skipped)
                 found[name], skipped = code.read(each), []
+                mark = code.mark()
             else:
                 skipped.append(each)
         code.skip(skipped)
     sequence = found["sequence"]
-    code.later(*_swap(marks["lsn"], f"{sequence} is None or 'null' in {sequence}"), found["lsn"])
-    time_us = found["ts_us"]
-    with code.block(f"if {time_us} is None:"):
-        if "ts_ms" in marks:
-            code.later(*_swap(marks["ts_ms"], "True"), time_us)
+    code.later(f"{sequence} is None or 'null' in {sequence}", *marks["lsn"], found["lsn"])
+    time_us = found[time]
+    with code.block(f"if {time_us} is None:" if time == "ts_us" else "if True:"):
+        if time == "ts_us" and "ts_ms" in marks:
+            code.later("True", *marks["ts_ms"], time_us)
         code.line(f"{time_us} = {time_us} or 0")
         _scale(code, time_us)
     return [found["connector"], time_us, found["snapshot"], sequence, found["lsn"]]
-
-
-def _swap(marked: tuple[Node, str], condition: str) -> tuple[Node, str, str]:
-    return marked[0], condition, marked[1]
 
 
 def _is_repeated(name: str, node: Node) -> bool:

@@ -225,6 +225,12 @@ class CodeWriter:
         self.line("else: fail('a branch that its union has not')")
         return into
 
+    @staticmethod
+    def row(values: Sequence[tuple[str, str]]) -> str:
+        """Return what makes a dict, given its keys and the variables of its values."""
+        # A text's repr is a literal of that text, whatever is in it.
+        return f"{{{', '.join(f'{name!r}: {value}' for name, value in values)}}}"
+
     def repeated(self, nodes: Sequence[tuple[Node, bool]]) -> list[str]:
         """Add what reads texts that are the same in most messages: they are known again by their bytes.
 
@@ -252,17 +258,19 @@ class CodeWriter:
             self.line(f"{memo} = ({', '.join(['body[s:p]', 'p - s', *into])})")
         return into
 
-    def later(self, node: Node, condition: str, mark: str, into: str) -> None:
+    def later(self, condition: str, mark: str, before: Sequence[Node], node: Node, into: str) -> None:
         """Add what reads a value that was passed over, where a condition says that it is needed after all.
 
         Args:
-            node: its type.
             condition: of variables.
-            mark: variable with its place.
+            mark: variable with a place.
+            before: types of the values from there on to this one.
+            node: its type.
             into: variable that it goes to.
         """
         with self.block(f"if {condition}:"):
             self.line(f"end = p; p = {mark}")
+            self.skip(before)
             self.line(f"{into} = {self.read(node)}; p = end")
 
     def mark(self) -> str:
@@ -328,7 +336,11 @@ class CodeWriter:
 
     def _number(self, into: str, function: str) -> None:
         self.line(f"{into} = body[p]; p += 1")
-        self.line(f"if {into} > 127: {into}, p = {function}(body, p, {into})")
+        with self.block(f"if {into} > 127:"):
+            # Most numbers take two bytes at most, which is no call's worth.
+            self.line("u = body[p]")
+            self.line(f"if u < 128: {into} += (u << 7) - 128; p += 1")
+            self.line(f"else: {into}, p = {function}(body, p, {into})")
         self.line(f"{into} = ({into} >> 1) ^ -({into} & 1)")
 
     def _float(self, _: Node, into: str) -> None:
@@ -360,8 +372,7 @@ class CodeWriter:
         self.line(f"{into} = {self.read(node)}")
 
     def _record(self, node: Node, into: str) -> None:
-        values = [(self.constant(name), self.read(each)) for name, each in node.fields]
-        self.line(f"{into} = {{{', '.join(f'{name}: {value}' for name, value in values)}}}")
+        self.line(f"{into} = {self.row([(name, self.read(each)) for name, each in node.fields])}")
 
     def _array(self, node: Node, into: str) -> None:
         with self._items(into, "[]"):

@@ -1,20 +1,19 @@
 """Write what Kafka Connect's JsonConverter has written, with its schema, as Confluent's AvroData writes it.
 
-Source: io.confluent.connect.avro.AvroData (`fromConnectSchema`, `fromConnectData`), and Confluent documentation,
-"Wire format".
+Source: io.confluent.connect.avro.AvroData (`fromConnectSchema`, `fromConnectData`), and Confluent
+documentation, "Wire format".
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Callable
 from typing import Any
 
 from fastavro import parse_schema, schemaless_writer
 
-__all__ = ["avro_schema", "avro_value", "body", "framed"]
+__all__ = ["avro_schema", "avro_value", "body"]
 
 _CONNECT = "org.apache.kafka.connect.data."
 _PRIMITIVES = {
@@ -109,20 +108,6 @@ def body(schema: Any, value: Any) -> bytes:
     out = io.BytesIO()
     schemaless_writer(out, parse_schema(_bare(schema)), value)
     return out.getvalue()
-
-
-def framed(number: int, wrapped: str, schemas: dict[str, str]) -> bytes:
-    """Return the message that AvroConverter writes in place of JsonConverter's.
-
-    Args:
-        number: id of its schema.
-        wrapped: JSON with `schema` and `payload`.
-        schemas: of the registry, by id; gets this one.
-    """
-    message = json.loads(wrapped)
-    schema = avro_schema(message["schema"])
-    schemas[str(number)] = json.dumps(schema)
-    return b"\0" + number.to_bytes(4, "big") + body(schema, avro_value(message["schema"], message["payload"]))
 
 
 def _bare(schema: Any) -> Any:
