@@ -25,14 +25,14 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, decode, dedup, quix, startup, tillstream_job, trust
+from benchmarks import commands, decode, dedup, quix, startup, tillstream_job, transactions, trust
 from benchmarks.load import KEYS, Load, fill
 from benchmarks.task import Task, run_apart
 from benchmarks.tillstream_job import Shape
 from tillstream.runners.local.stack import SERVICES, LocalStack
 
 _RESULTS = Path(__file__).resolve().parent / "results"
-_PARTS = ("startup", "decode", "dedup", "files", "postgres", "trust", "latency", "recovery")
+_PARTS = ("startup", "decode", "dedup", "transactions", "files", "postgres", "trust", "latency", "recovery")
 _TRUST_ROUNDS = 2
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 _PACKAGES = ("tillstream", "apache-beam", "confluent-kafka", "orjson", "msgspec", "psycopg")
@@ -165,16 +165,22 @@ def show(sink: str, figures: dict[str, Any]) -> None:
         _CONSOLE.print(f"  {name}: {ratio:.2f}")
 
 
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Return the figures of the chosen parts."""
-    only, results = options.only, {}
+def measure_alone(only: list[str], results: dict[str, Any]) -> None:
+    """Add the figures of those chosen parts that need no stack."""
     if "decode" in only:
         results["decode_us"] = decode.measure()
         results["decode_formats"] = decode.formats()
         _CONSOLE.print(results["decode_us"], results["decode_formats"])
-    if "dedup" in only:
-        results["dedup"] = dedup.measure()
-        _CONSOLE.print(results["dedup"])
+    for part, measured in (("dedup", dedup.measure), ("transactions", transactions.measure)):
+        if part in only:
+            results[part] = measured()
+            _CONSOLE.print(part, results[part])
+
+
+def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return the figures of the chosen parts."""
+    only, results = options.only, {}
+    measure_alone(only, results)
     stack = LocalStack.open(folder / "stack")
     try:
         if "startup" in only:

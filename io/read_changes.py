@@ -162,7 +162,12 @@ class ReadChanges(beam.DoFn):
         offset = self._session.start_offset(topic, partition) if stored is None else decode_offset(stored)
         if offset is None:
             return
+        pace = self._session.pace
+        if pace is not None and pace.is_ahead((topic, partition)):
+            return
         messages = self._session.take((topic, partition), offset)
+        if pace is not None:
+            pace.note((topic, partition), messages[-1].timestamp()[1] if messages else None)
         if messages:
             self._collector.add(topic, partition, messages)
             offset = messages[-1].offset() + 1

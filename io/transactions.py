@@ -60,6 +60,7 @@ class TransactionReader:
         self._sources = config.transaction_topics
         self._entities: Mapping[str, str] = config.topics
         self.topics = frozenset(self._sources.values())
+        self._known: dict[tuple[str, str], str | None] = {}
         self._ended: dict[str, list[Ended]] = {}
         self._refused: dict[tuple[str, str], dict[str, list[int]]] = {}
         self._unnamed = Metrics.counter("tillstream", "events_refused_without_transaction")
@@ -85,12 +86,19 @@ class TransactionReader:
         prefix = topic.rpartition(".")[0]
         events = {}
         for each in told.data_collections or ():
-            entity = self._entities.get(f"{prefix}.{_NO_TOPIC.sub('_', each.data_collection)}")
+            place = (prefix, each.data_collection)
+            entity = self._known[place] if place in self._known else self._entity(place)
             if entity is not None:
                 events[entity] = each.event_count
         # One of other tables alone is nothing to wait for.
         if events:
             self._ended.setdefault(topic, []).append(Ended(transaction_id(told.id), events, partition))
+
+    def _entity(self, place: tuple[str, str]) -> str | None:
+        """Return the entity of a table, and remember it: there are as many as tables."""
+        prefix, table = place
+        found = self._known[place] = self._entities.get(f"{prefix}.{_NO_TOPIC.sub('_', table)}")
+        return found
 
     def refuse(self, entity: str, topic: str, value: bytes) -> None:
         """Take note of an event that became a dead letter before its shard could be told."""

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 from tillstream.io.sources.kafka import KafkaReader, Partition
+from tillstream.io.sources.pace import Pace
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -48,7 +49,7 @@ class RateLimiter:
 
 
 class KafkaSession:
-    """Hold the reader, the start position and the rate of one client in one process.
+    """Hold the reader, the start position, the rate and the pace of one client in one process.
 
     Args:
         config: the client's; its source is Kafka.
@@ -62,6 +63,8 @@ class KafkaSession:
         self.reader = KafkaReader(self._source, config.client, config.group_id)
         rate = self._source.rate_limit_per_s
         self._limiter = None if rate is None else RateLimiter(rate)
+        # Rows wait for those of other partitions only where transactions do.
+        self.pace = Pace() if config.delivery.atomicity == "transaction" else None
 
     @classmethod
     def acquire(cls, config: ClientConfig) -> KafkaSession:

@@ -95,7 +95,7 @@ class _Memory:
         """Note which transactions an entry of the state holds something of."""
         self.references[entry] = len(owners)
         for each in owners:
-            each.entries.add(entry)
+            each.entries.append(entry)
 
 
 def _place(batch: MutationBatch) -> Place:

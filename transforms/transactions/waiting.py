@@ -16,7 +16,7 @@ __all__ = ["Place", "Rows", "Transaction", "Waiting"]
 Place: TypeAlias = tuple[int, str, int]
 # A batch without its records, and records.
 Rows: TypeAlias = tuple[MutationBatch, tuple[MutationRecord, ...]]
-_Parts: TypeAlias = dict[tuple[str, int], set[int]]
+_Parts: TypeAlias = dict[int, set[int]]
 
 
 @dataclass(eq=False, slots=True)
@@ -29,7 +29,8 @@ class Transaction:
         since_s: when this process came to know it.
         rows: that wait, in order.
         held: how many records those are.
-        consumed: numbers of its events that are consumed, by entity.
+        consumed: numbers of its events that are consumed.
+        counts: how many those are of each entity.
         parts: numbers of the parts that came, of events that come in several.
         places: where its rows came from.
         expected: how many events it has of each entity; None until its end is known.
@@ -44,26 +45,28 @@ class Transaction:
     since_s: float
     rows: list[Rows] = field(default_factory=list)
     held: int = 0
-    consumed: dict[str, set[int]] = field(default_factory=dict)
-    parts: _Parts = field(default_factory=dict)
+    consumed: set[int] = field(default_factory=set)
+    counts: dict[str, int] = field(default_factory=dict)
+    parts: _Parts | None = None
     places: set[Place] = field(default_factory=set)
     expected: dict[str, int] | None = None
     lane: tuple[str, int] = ("", 0)
     place: int = 0
-    entries: set[int] = field(default_factory=set)
+    entries: list[int] = field(default_factory=list)
     is_stored: bool = False
 
     def consume(self, entity: str, numbers: Iterable[int]) -> None:
         """Note events; one that comes again counts once."""
-        consumed = self.consumed.get(entity)
-        if consumed is None:
-            self.consumed[entity] = set(numbers)
-        else:
-            consumed.update(numbers)
+        consumed = self.consumed
+        before = len(consumed)
+        consumed.update(numbers)
+        self.counts[entity] = self.counts.get(entity, 0) + len(consumed) - before
 
     def consume_part(self, entity: str, number: int, part: int, parts: int) -> None:
         """Note one part of an event, and the event once all of its parts are there."""
-        found = self.parts.setdefault((entity, number), set())
+        if self.parts is None:
+            self.parts = {}
+        found = self.parts.setdefault(number, set())
         found.add(part)
         if len(found) == parts:
             self.consume(entity, (number,))
@@ -73,16 +76,18 @@ class Transaction:
         """Return whether its end is known and nothing of it is missing."""
         if self.expected is None:
             return False
-        consumed = self.consumed
-        return all(len(consumed.get(entity, ())) >= count for entity, count in self.expected.items())
+        counts = self.counts
+        # A loop: all() would cost more than what it looks at.
+        for entity, count in self.expected.items():  # noqa: SIM110
+            if counts.get(entity, 0) < count:
+                return False
+        return True
 
     def missing(self) -> str:
         """Say what is missing, for people."""
         if self.expected is None:
             return f"{self.name[1]}: its end"
-        wanted = {
-            entity: count - len(self.consumed.get(entity, ())) for entity, count in self.expected.items()
-        }
+        wanted = {entity: count - self.counts.get(entity, 0) for entity, count in self.expected.items()}
         return f"{self.name[1]}: " + ", ".join(f"{n} of {entity}" for entity, n in wanted.items() if n > 0)
 
 
@@ -130,7 +135,11 @@ class Waiting:
         self.held += len(rows[1])
         if place not in transaction.places:
             transaction.places.add(place)
-            self._places.setdefault(place, {})[transaction.number] = transaction
+            queue = self._places.get(place)
+            if queue is None:
+                self._places[place] = {transaction.number: transaction}
+            else:
+                queue[transaction.number] = transaction
 
     def last_at(self, place: Place) -> Transaction | None:
         """Return the transaction whose rows came last to a place, of those that are open."""

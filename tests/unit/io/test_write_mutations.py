@@ -12,8 +12,9 @@ from tillstream.configs import ClientConfig
 from tillstream.io import write_mutations
 from tillstream.io.sinks.base import Refuse
 from tillstream.io.sinks.letters import refused
-from tillstream.io.write_mutations import WriteMutations
+from tillstream.io.write_mutations import WriteMutations, WriteUnits
 from tillstream.pipelines.records import DeadLetter, MutationBatch
+from tillstream.pipelines.transactions import GATHERED, MutationUnit
 
 from .sinks.builders import batch, upsert
 
@@ -103,3 +104,26 @@ def test_rows_that_lack_columns_go_only_where_values_are_kept(sinks: Sinks) -> N
     """The sink that writes whole rows gets the number of the batch, and its rows become dead letters."""
     written(msgspec.structs.replace(batch("id", upsert(1)), sequence=4, unknown=("name",)))
     assert sinks.found == [("write", "open", 0), ("east", 4, 0), ("west", 4, 1)]
+
+
+def test_a_unit_is_never_cut(sinks: Sinks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its batches come to a sink in one write, however many have gathered; several units may share one."""
+    monkeypatch.setattr(write_mutations, "_BUFFERED_MUTATIONS_MAX", 3)
+    writes: list[list[int]] = []
+
+    def note(_: Sinks, batches: Sequence[MutationBatch], refuse: Refuse) -> None:
+        del refuse
+        writes.append([each.sequence for each in batches])
+
+    monkeypatch.setattr(Sinks, "write", note)
+    stage = WriteUnits(CONFIG)
+    stage.setup()
+    stage.start_bundle()
+    numbers = iter(range(1, 9))
+    for size in (1, 4, 2):
+        batches = [batch("id", upsert(n)) for n in range(size)]
+        numbered = [msgspec.structs.replace(each, sequence=next(numbers)) for each in batches]
+        stage.process((GATHERED, MutationUnit(tuple(numbered)).encode()), None)
+    stage.finish_bundle()
+    assert writes == [[1, 2, 3, 4, 5]] * 2 + [[6, 7]] * 2
+    assert sinks.found == []
