@@ -39,6 +39,17 @@ from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname || '.' || c.relname = any(%(tables)s)
 """
 
+# Arrays for which Debezium's UnchangedToastedPlaceholder has nothing, or nothing that fits the schema.
+_NULLED = """
+select n.nspname || '.' || c.relname, string_agg(a.attname, ', ' order by a.attnum)
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+join pg_type t on t.oid = a.atttypid and t.typcategory = 'A' join pg_type e on e.oid = t.typelem
+where n.nspname || '.' || c.relname = any(%(tables)s) and c.relreplident <> 'f' and a.attstorage in ('x', 'e')
+  and e.typname not in ('text', 'varchar', 'bpchar', 'json', 'jsonb', 'bytea', 'int4', 'int8', 'uuid')
+group by 1 order by 1
+"""
+
 
 def check_source(connection: psycopg.Connection[Any], capture: Capture) -> None:
     """Raise UserError with a line for each thing that the database lacks.
@@ -54,12 +65,19 @@ def check_source(connection: psycopg.Connection[Any], capture: Capture) -> None:
 
 def hints(connection: psycopg.Connection[Any], capture: Capture) -> list[str]:
     """Return what is worth knowing of the tables though nothing is wrong."""
-    rows = connection.execute(_TABLES, {"tables": list(capture.tables)}).fetchall()
+    tables = {"tables": list(capture.tables)}
     return [
-        f"{name} holds large values: an update that leaves one alone does not send it, and only Postgres "
-        f"sinks keep it; for others: alter table {name} replica identity full"
-        for name, _, identity, _, _, has_large in rows
-        if has_large and identity != "f"
+        *(
+            f"{name} holds large values: an update that leaves one alone does not send it, and only Postgres "
+            f"sinks keep it; for others: alter table {name} replica identity full"
+            for name, _, identity, _, _, has_large in connection.execute(_TABLES, tables).fetchall()
+            if has_large and identity != "f"
+        ),
+        *(
+            f"{name} has arrays ({columns}) of which Debezium sends null where an update leaves a large one "
+            f"alone, and nobody can tell: alter table {name} replica identity full"
+            for name, columns in connection.execute(_NULLED, tables).fetchall()
+        ),
     ]
 
 

@@ -46,7 +46,7 @@ def connector_config(capture: Capture, place: Place) -> dict[str, str]:
         "publication.name": capture.publication,
         "publication.autocreate.mode": "disabled",
         "topic.prefix": capture.topic_prefix,
-        "table.include.list": ",".join(table.replace(".", r"\.") for table in capture.tables),
+        "table.include.list": ",".join(table.replace(".", r"\.") for table in sorted(capture.tables)),
         "snapshot.mode": "initial",
         "tombstones.on.delete": "true",
         # By default truncates are left out.

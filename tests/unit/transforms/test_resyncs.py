@@ -8,8 +8,19 @@ import pytest
 
 from tillstream.configs import ClientConfig
 from tillstream.io.controls import ControlMessage, read_control
-from tillstream.pipelines.records import ChangeBatch, ChangeRecord, MutationBatch, Operation, Position
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeRecord,
+    MutationBatch,
+    MutationKind,
+    MutationRecord,
+    Operation,
+    Position,
+)
+from tillstream.transforms.api import Parameters
 from tillstream.transforms.fake_state import FakeState
+from tillstream.transforms.flows import Flow
+from tillstream.transforms.resyncs import Resyncs
 from tillstream.transforms.transform_changes import TransformChanges
 
 TOPIC = "acme.public.orders"
@@ -136,3 +147,18 @@ def test_rows_that_were_not_read_again_count_as_deleted(shard: Shard) -> None:
     shard.tell("sweep", 3)
     assert shard.read((2, 30), op=Operation.UPDATE) == []
     assert shard.read((2, 80), op=Operation.CREATE) == [("u", 2)]
+
+
+def test_rows_of_a_dofn_with_state_are_not_swept() -> None:
+    """It may make nothing of a row that has not changed, so an old row of it is no stale one."""
+    flows = [
+        Flow("orders", "orders", "copy"),
+        Flow("orders", "firsts", "record", parameters=Parameters(states={"seen": object()}, lookups={})),  # type: ignore[dict-item]
+    ]
+    truncate = MutationRecord(MutationKind.TRUNCATE, (), None, BEGIN, 60, 3)
+    made = [
+        MutationBatch("acme", name, 0, TOPIC, 0, ("id",), ("id",), (truncate,))
+        for name in ("orders", "firsts")
+    ]
+    sifted = Resyncs(client(), {"orders": flows}).sifted(made)
+    assert [batch.entity for batch in sifted] == ["orders"]

@@ -51,7 +51,7 @@ def test_the_connector_follows_the_config(tmp_path: Path) -> None:
         "slot.name": "tillstream_acme",
         "publication.name": "tillstream_acme",
         "topic.prefix": "shop",
-        "table.include.list": r"retail\.orders,retail\.order_items",
+        "table.include.list": r"retail\.order_items,retail\.orders",
         "topic.creation.default.partitions": "3",
         "signal.kafka.topic": "tillstream.acme.signals",
         "heartbeat.interval.ms": "10000",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -62,7 +62,7 @@ def test_what_is_no_notice_of_a_snapshot_is_passed_over(value: bytes | None) -> 
     assert notice_of(value) is None
 
 
-def test_a_notice_in_avro_is_understood() -> None:
+def test_a_notice_in_avro_is_understood(tmp_path: Path) -> None:
     """A connector with Avro's converter tells as much, without a registry."""
     fastavro = pytest.importorskip("fastavro")
     schema = {
@@ -76,7 +76,6 @@ def test_a_notice_in_avro_is_understood() -> None:
             {"name": "timestamp", "type": "long"},
         ],
     }
-    out = io.BytesIO()
     data = {
         "connector_name": "acme",
         "scanned_collection": "source.shop.orders",
@@ -90,8 +89,9 @@ def test_a_notice_in_avro_is_understood() -> None:
         "additional_data": data,
         "timestamp": 5,
     }
-    fastavro.schemaless_writer(out, fastavro.parse_schema(schema), event)
-    notice = notice_of(b"\0\0\0\0\7" + out.getvalue())
+    with (tmp_path / "notice").open("wb") as out:
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), event)
+    notice = notice_of(b"\0\0\0\0\7" + (tmp_path / "notice").read_bytes())
     assert notice is not None
     assert (notice.identity, notice.event) == (event["id"], "TABLE_SCAN_COMPLETED")
     progress = Progress("incremental")

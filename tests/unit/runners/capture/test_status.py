@@ -29,7 +29,7 @@ SLOT = Slot(
     inactive_s=None,
 )
 RUNNING = ("RUNNING", "RUNNING", "")
-IDLE = {"is_active": False, "reader": None, "inactive_s": 90.0}
+IDLE: dict[str, Any] = {"is_active": False, "reader": None, "inactive_s": 90.0}
 
 
 @pytest.mark.parametrize(
