@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -73,16 +74,21 @@ def _spoilt_tree(chance: random.Random, text: bytes) -> bytes:
             del holder[name]
         elif way == 2 and isinstance(holder, dict):
             # The same name a second time, with another value.
-            holder[f"{name}{_TWICE}"] = chance.choice(_VALUES)
+            holder[f"{name}{_TWICE}"] = _value(chance)
         elif way == 3:
             other, its = chance.choice(list(_nodes(tree)))
-            holder[name] = json.loads(json.dumps(other[its]))
+            holder[name] = copy.deepcopy(other[its])
         else:
-            holder[name] = chance.choice(_VALUES)
+            holder[name] = _value(chance)
     found = json.dumps(tree[0], ensure_ascii=False).encode("utf-8", "surrogatepass")
     for place, literal in enumerate(_LITERALS):
         found = found.replace(f'"{_MARK}{place}{_MARK}"'.encode(), literal)
     return found.replace(_TWICE.encode(), b"")
+
+
+def _value(chance: random.Random) -> Any:
+    # A new one each time, because it is changed in its turn.
+    return copy.deepcopy(chance.choice(_VALUES))
 
 
 def _nodes(tree: Any) -> list[Node]:
