@@ -24,7 +24,7 @@ OPENING: Opening = (
 )
 # What may be left out, to find out which of them makes a difference.
 FEATURES = ("truncate", "toast", "keyless", "columns", "retypes", "tables")
-_OPENING_ROWS = 15
+_OPENING_ROWS = 40
 _IDLE_S_MAX = 1.5
 _STATEMENTS_MAX = 6
 _FORMS = {

@@ -13,7 +13,7 @@ from psycopg import sql
 from tests.differential.compare import Letter, Side
 from tests.differential.kinds import KINDS
 
-__all__ = ["letters_of", "source_side", "warehouse_side"]
+__all__ = ["letters_of", "refused_row", "source_side", "warehouse_side"]
 
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
@@ -80,15 +80,15 @@ def letters_of(connection: Connection, schema: str, keys: Mapping[str, Sequence[
         return []
     letters = []
     for entity, reason, detail, payload in found:
-        row = _refused_row(payload)
+        row = refused_row(payload)
         columns = keys.get(entity, ())
         key = tuple(str(row.get(column)) for column in columns) if row else ()
         letters.append(Letter(entity, key, str(row.get("version", "")), reason, detail))
     return letters
 
 
-def _refused_row(payload: str | None) -> dict[str, Any]:
-    """Return the row of what was refused: a message, or a row that a sink refused; nothing for anything else."""
+def refused_row(payload: str | None) -> dict[str, Any]:
+    """Return the row of a refused message, or of a row that a sink refused; nothing for anything else."""
     try:
         found = json.loads(payload or "")
         found = found.get("payload", found)

@@ -10,7 +10,7 @@ from tests.differential.model import Column, Key, Table
 __all__ = ["Rows", "key_condition"]
 
 _ROWS_MAX = 300
-_INSERTED_MAX = 12
+_INSERTED_MAX = 30
 _WEIGHTS = {
     "insert": 24,
     "update": 30,
@@ -22,7 +22,7 @@ _WEIGHTS = {
     "again": 5,
     "touch": 2,
 }
-_TRUNCATE = 0.02
+_TRUNCATE = 0.004
 _NULL = 0.15
 
 
