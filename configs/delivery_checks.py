@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["TRANSACTIONAL_FORMATS", "check_delivery"]
 
 # Formats whose messages tell their transaction.
-TRANSACTIONAL_FORMATS = ("debezium_json", "cloudevents", "flattened")
+TRANSACTIONAL_FORMATS = ("debezium_json", "debezium_avro", "cloudevents", "flattened")
 # prefix.schema.table
 _DOTS_MIN = 2
 

@@ -13,6 +13,7 @@ import msgspec
 from apache_beam.metrics import Metrics
 
 from tillstream.configs import ClientConfig
+from tillstream.io.codecs.avro_values import json_of
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.transactions import Ended, Share, transaction_id
 
@@ -60,6 +61,7 @@ class TransactionReader:
         self._sources = config.transaction_topics
         self._entities: Mapping[str, str] = config.topics
         self.topics = frozenset(self._sources.values())
+        self._json = json_of(config)
         self._known: dict[tuple[str, str], str | None] = {}
         self._ended: dict[str, list[Ended]] = {}
         self._refused: dict[tuple[str, str], dict[str, list[int]]] = {}
@@ -69,10 +71,10 @@ class TransactionReader:
         """Take note of one message of a topic that tells of transactions.
 
         Raises:
-            RecordError: `malformed`, where it does not say what it should.
+            RecordError: `malformed`, where it does not say what it should; in Avro, as `AvroValues` does.
         """
         try:
-            told = _decode_told(value)
+            told = _decode_told(self._json(value))
             if told.payload:
                 told = _decode_told(told.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -103,10 +105,10 @@ class TransactionReader:
     def refuse(self, entity: str, topic: str, value: bytes) -> None:
         """Take note of an event that became a dead letter before its shard could be told."""
         try:
-            event = _decode_event(value)
+            event = _decode_event(self._json(value))
             if event.payload:
                 event = _decode_event(event.payload)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, RecordError):
             event = _Event()
         if event.transaction is None:
             self._unnamed.inc()

@@ -20,6 +20,7 @@ import msgspec
 from tillstream.configs import Column
 from tillstream.configs.events import Events
 from tillstream.io.codecs.avro_envelope import EnvelopePlan, KeyPlan, envelope_plan, key_plan
+from tillstream.io.codecs.avro_numbers import UNREADABLE
 from tillstream.io.codecs.avro_reader import column_of
 from tillstream.io.codecs.avro_schema import Node, SchemaError, parse_schema
 from tillstream.io.codecs.base import DEFAULT_EVENTS, Codec, Headers, truncate_of
@@ -38,8 +39,6 @@ _ROW_OPERATIONS = {code: _OPERATIONS[code] for code in "rcud"}
 _SINGLE_OBJECT = b"\xc3\x01"
 _FINGERPRINTED = 10
 _PLANS_MAX = 1000
-# All that the code of a plan raises for bytes that are not as its schema says.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error)
 _encode_key = msgspec.json.Encoder().encode
 _encode_row = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -112,7 +111,7 @@ class EnvelopeCodec(Codec):
             (op, before, after, connector, time_us, snapshot, sequence, lsn, source, transaction) = plan.read(
                 value, size
             )
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise _unreadable(error, plan, "value") from error
         if connector == "postgresql":
             position = postgres_position(sequence, lsn, snapshot)
@@ -200,7 +199,7 @@ class EnvelopeCodec(Codec):
             plan = self._keys.get(key[:size]) or self._found(key[:size], self._keys, self.key)
             try:
                 values = plan.read(key, size)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 raise _unreadable(error, plan, "key") from error
             if plan.is_scalar:
                 return tuple(values)

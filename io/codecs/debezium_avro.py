@@ -17,8 +17,7 @@ from tillstream.configs.events import Events
 from tillstream.io.codecs.avro import EnvelopeCodec
 from tillstream.io.codecs.avro_schema import parse_schema
 from tillstream.io.codecs.base import DEFAULT_EVENTS
-from tillstream.io.codecs.schema_registry import RegistryClient
-from tillstream.pipelines.errors import RecordError
+from tillstream.io.codecs.schema_registry import HEAD_SIZE, RegistryClient
 
 if TYPE_CHECKING:
     from tillstream.io.codecs.avro_envelope import EnvelopePlan, KeyPlan
@@ -38,7 +37,7 @@ class DebeziumAvroCodec(EnvelopeCodec):
         events: as of `Codec`; name the registry.
     """
 
-    head_size: ClassVar[int] = 5
+    head_size: ClassVar[int] = HEAD_SIZE
 
     def __init__(
         self,
@@ -66,11 +65,5 @@ class DebeziumAvroCodec(EnvelopeCodec):
         return self.key_of(self._schema(head))
 
     def _schema(self, head: bytes) -> Callable[[], Node]:
-        if len(head) < self.head_size or head[0] != 0:
-            raise RecordError(
-                "malformed",
-                f"found {head.hex() or 'nothing'} at the start, expected 00 and a schema's id of four bytes",
-            )
-        registry = RegistryClient.shared(self._model, self._client)
-        found = registry.schema(int.from_bytes(head[1:], "big"))
+        found = RegistryClient.shared(self._model, self._client).named_by(head)
         return lambda: parse_schema(found.text, found.references)

@@ -1,7 +1,8 @@
 """Ask a schema registry for the schemas of messages, each once a process.
 
-Source: Confluent documentation, "Schema Registry API Reference": `GET /schemas/ids/{id}`, and for the types
-that a schema refers to `GET /subjects/{subject}/versions/{version}`. A schema never changes under its id.
+Source: Confluent documentation, "Wire format", and "Schema Registry API Reference": `GET /schemas/ids/{id}`,
+and for the types that a schema refers to `GET /subjects/{subject}/versions/{version}`. A schema never changes
+under its id.
 
 Delivery guarantees:
     No message is lost to an outage: the job restarts, and reads it again. A message whose schema the registry
@@ -24,17 +25,20 @@ import msgspec
 from tillstream.configs import SchemaRegistry
 from tillstream.pipelines.errors import MissingToolError, RecordError, UnavailableError
 
-__all__ = ["RegisteredSchema", "RegistryClient"]
+__all__ = ["HEAD_SIZE", "RegisteredSchema", "RegistryClient"]
 
 _LOG = logging.getLogger(__name__)
 
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
+# A zero byte and the schema's id, before each body.
+HEAD_SIZE = 5
 _OK, _NOT_FOUND = 200, 404
 _REFUSED = (401, 403)
 # Subject, version and schema that are not there.
 _UNKNOWN = (40401, 40402, 40403)
 _ID_MAX = (1 << 31) - 1
 _ANSWER_BYTES_MAX = 16 << 20
+_PART_BYTES = 64 << 10
 _KEPT_MAX = 10_000
 _REFERENCES_MAX = 100
 _FIRST_PAUSE_S = 0.1
@@ -104,6 +108,20 @@ class RegistryClient:
             if found is None:
                 found = cls._shared[place] = cls(model, client)
             return found
+
+    def named_by(self, head: bytes) -> RegisteredSchema:
+        """Return the schema that a message's first five bytes name.
+
+        Raises:
+            RecordError: `malformed` where they are no such bytes; and as `schema` does.
+            UnavailableError: as `schema` does.
+        """
+        if len(head) < HEAD_SIZE or head[0] != 0:
+            raise RecordError(
+                "malformed",
+                f"found {head.hex() or 'nothing'} at the start, expected 00 and a schema's id of four bytes",
+            )
+        return self.schema(int.from_bytes(head[1:], "big"))
 
     def schema(self, number: int) -> RegisteredSchema:
         """Return the schema of an id.
@@ -204,7 +222,7 @@ class RegistryClient:
                 "GET", url, headers=self._headers, redirect=False, preload_content=False
             )
             try:
-                said = answer.read(_ANSWER_BYTES_MAX + 1)
+                said = self._read(answer)
             finally:
                 answer.close()
         except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -224,6 +242,16 @@ class RegistryClient:
         if found is None or not _is_schema(found):
             raise _OutageError(f"it answered what is no schema: {text}")
         return found
+
+    def _read(self, answer: Any) -> bytes:
+        """Return an answer's body; each of its parts has a time, and so has all of it."""
+        end_s = self._clock() + self._model.timeout_s
+        said = bytearray()
+        while part := answer.read1(_PART_BYTES):
+            said += part
+            if len(said) > _ANSWER_BYTES_MAX or self._clock() > end_s:
+                raise _OutageError(f"{len(said)} bytes came, and no end of them")
+        return bytes(said)
 
     def _address(self) -> str:
         return ", ".join(urlsplit(url).netloc for url in self._model.urls)

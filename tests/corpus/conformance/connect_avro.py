@@ -13,7 +13,7 @@ from typing import Any
 
 from fastavro import parse_schema, schemaless_writer
 
-__all__ = ["avro_schema", "avro_value", "body"]
+__all__ = ["avro_schema", "avro_value", "body", "envelope_schema"]
 
 _CONNECT = "org.apache.kafka.connect.data."
 _PRIMITIVES = {
@@ -30,6 +30,45 @@ _PRIMITIVES = {
 _LOGICAL = {"Date": "date", "Time": "time-millis", "Timestamp": "timestamp-millis"}
 _DECIMAL_PRECISION = 64
 _UNNAMED = "ConnectDefault"
+
+
+def _field(connect_type: str, name: str, *, optional: bool = False) -> dict[str, Any]:
+    return {"type": connect_type, "optional": optional, "field": name}
+
+
+_SOURCE = {
+    "type": "struct",
+    "name": "io.debezium.connector.postgresql.Source",
+    "field": "source",
+    "fields": [
+        *(_field("string", name) for name in ("version", "connector", "name")),
+        _field("int64", "ts_ms"),
+        _field("string", "snapshot", optional=True),
+        _field("string", "db"),
+        _field("string", "sequence", optional=True),
+        *(_field("int64", name, optional=True) for name in ("ts_us", "ts_ns")),
+        *(_field("string", name) for name in ("schema", "table")),
+        *(_field("int64", name, optional=True) for name in ("txId", "lsn", "xmin")),
+    ],
+}
+_TRANSACTION = {
+    "type": "struct",
+    "name": "event.block",
+    "field": "transaction",
+    "optional": True,
+    "fields": [
+        _field("string", "id"),
+        *(_field("int64", name) for name in ("total_order", "data_collection_order")),
+    ],
+}
+
+
+def envelope_schema(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of Debezium's envelope, as JsonConverter writes it, given that of its rows."""
+    rows = [{**row, "optional": True, "field": name} for name in ("before", "after")]
+    about = [_field("string", "op"), _field("int64", "ts_ms", optional=True)]
+    fields = [*rows, _SOURCE, _TRANSACTION, *about]
+    return {"type": "struct", "name": "acme.public.nasty.Envelope", "optional": False, "fields": fields}
 
 
 def avro_schema(schema: dict[str, Any], named: dict[str, Any] | None = None, place: str = "") -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.corpus.conformance.columns import COLUMNS, Json
-from tests.corpus.conformance.connect_avro import avro_schema, avro_value, body
+from tests.corpus.conformance.connect_avro import avro_schema, avro_value, body, envelope_schema
 
 __all__ = ["CHANGES", "FORMATS", "files"]
 
@@ -182,7 +182,6 @@ _HINTS = {
     "place": {"geometry": True},
 }
 _PLACE = {ENTITY: {"place": {"geometry": True}}}
-_ORDERS = ("total_order", "data_collection_order")
 _ADDED = ("op", "connector", "name", "schema", "table", "sequence", "snapshot", "lsn")
 
 
@@ -295,43 +294,10 @@ def cloudevents_binary() -> Json:
     return _file(messages(), {"format": "cloudevents", "columns": _PLACE})
 
 
-_SOURCE = _struct(
-    [
-        *({"type": "string", "optional": False, "field": name} for name in ("version", "connector", "name")),
-        {"type": "int64", "optional": False, "field": "ts_ms"},
-        {"type": "string", "optional": True, "field": "snapshot"},
-        {"type": "string", "optional": False, "field": "db"},
-        {"type": "string", "optional": True, "field": "sequence"},
-        *({"type": "int64", "optional": True, "field": name} for name in ("ts_us", "ts_ns")),
-        *({"type": "string", "optional": False, "field": name} for name in ("schema", "table")),
-        *({"type": "int64", "optional": True, "field": name} for name in ("txId", "lsn", "xmin")),
-    ],
-    name="io.debezium.connector.postgresql.Source",
-    field="source",
-)
-_TRANSACTION = _struct(
-    [
-        {"type": "string", "optional": False, "field": "id"},
-        *({"type": "int64", "optional": False, "field": name} for name in _ORDERS),
-    ],
-    name="event.block",
-    field="transaction",
-)
-
-
 def _avro(mode: str) -> tuple[Json, Json]:
     """Return the schemas of keys and of envelopes, as JsonConverter would write them."""
     row = _struct(_fields(list(COLUMNS), mode), name="acme.public.nasty.Value")
-    fields = [
-        {**row, "optional": True, "field": "before"},
-        {**row, "optional": True, "field": "after"},
-        _SOURCE,
-        {**_TRANSACTION, "optional": True},
-        {"type": "string", "optional": False, "field": "op"},
-        {"type": "int64", "optional": True, "field": "ts_ms"},
-    ]
-    key = _struct(_fields(KEY, mode), name="acme.public.nasty.Key")
-    return key, _struct(fields, name="acme.public.nasty.Envelope")
+    return _struct(_fields(KEY, mode), name="acme.public.nasty.Key"), envelope_schema(row)
 
 
 def _bytes(schema: Json, value: Json, head: bytes) -> Json:

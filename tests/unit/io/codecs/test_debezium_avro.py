@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastavro.schema import fingerprint, to_parsing_canonical_form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.corpus.conformance.connect_avro import body
 from tests.registry_server import RegistryServer
+from tests.unit.io.codecs.avro_messages import ID, PLAIN, SOURCE, dict_of, envelope, event, message
 from tillstream.configs.events import Events
-from tillstream.io.codecs.avro import AvroCodec
-from tillstream.io.codecs.avro_columns import column_spelling, unescaped
-from tillstream.io.codecs.avro_schema import SchemaError, parse_schema
+from tillstream.io.codecs.avro_columns import unescaped
 from tillstream.io.codecs.base import EVERY_SHARD
 from tillstream.io.codecs.debezium_avro import DebeziumAvroCodec
 from tillstream.io.codecs.debezium_json import DebeziumJsonCodec
-from tillstream.pipelines.errors import ConfigError, RecordError
+from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import Operation
 
 REAL = Path(__file__).parents[3] / "corpus" / "avro" / "messages.jsonl.gz"
@@ -41,58 +38,6 @@ def codec_of(registry: RegistryServer, *key: str, **events: Any) -> DebeziumAvro
     """Return a codec of some entity."""
     described = {"format": "debezium_avro", "schema_registry": {"urls": [registry.url]}, **events}
     return DebeziumAvroCodec("orders", key, 16, (), Events.model_validate(described))
-
-
-def envelope(row: list[dict[str, Any]], source: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    """Return the schema of an envelope, given fields of its rows and of its source."""
-    postgres = [
-        {"name": "connector", "type": "string"},
-        {"name": "ts_ms", "type": "long"},
-        {"name": "snapshot", "type": ["null", "string"]},
-        {"name": "sequence", "type": ["null", "string"]},
-        {"name": "ts_us", "type": ["null", "long"]},
-        {"name": "lsn", "type": ["null", "long"]},
-    ]
-    of_source = {"type": "record", "name": "Source", "fields": postgres if source is None else source}
-    return {
-        "type": "record",
-        "name": "Envelope",
-        "namespace": "acme.public.orders",
-        "fields": [
-            {"name": "before", "type": ["null", {"type": "record", "name": "Value", "fields": row}]},
-            {"name": "after", "type": ["null", "Value"]},
-            {"name": "source", "type": of_source},
-            {"name": "op", "type": "string"},
-            {"name": "ts_ms", "type": ["null", "long"]},
-        ],
-    }
-
-
-ID = {"name": "id", "type": "long"}
-SOURCE = {
-    "connector": "postgresql",
-    "ts_ms": 5,
-    "snapshot": "false",
-    "sequence": '["1","2"]',
-    "ts_us": 5001,
-    "lsn": 2,
-}
-PLAIN = envelope([ID])
-
-
-def dict_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the types of a record's fields by name."""
-    return {each["name"]: each["type"] for each in schema["fields"]}
-
-
-def event(**changes: Any) -> dict[str, Any]:
-    """Return an event of the schema PLAIN."""
-    return {"before": None, "after": {"id": 42}, "source": SOURCE, "op": "c", "ts_ms": 6, **changes}
-
-
-def message(number: int, schema: Any, value: Any) -> bytes:
-    """Return a message with its schema's id."""
-    return b"\0" + number.to_bytes(4, "big") + body(schema, value)
 
 
 def plain(row: bytes | None) -> dict[str, Any] | None:
@@ -333,79 +278,6 @@ GOOD = message(1, FUZZED, event(before=ROW, after=ROW))
 FUZZ_CODEC = codec_of(RegistryServer({1: json.dumps(FUZZED)}).__enter__(), "id")
 
 
-def logical(kind: str, logical_type: str, /, **more: Any) -> dict[str, Any]:
-    """Return a schema with one of Avro's own logical types."""
-    return {"type": kind, "logicalType": logical_type, **more}
-
-
-@pytest.mark.parametrize(
-    ("schema", "kind", "value", "spelt"),
-    [
-        (logical("bytes", "decimal", precision=6, scale=2), "decimal(6,2)", b"\xff\x85", "-1.23"),
-        (
-            logical("fixed", "decimal", precision=6, scale=2, name="D", size=3),
-            "decimal(6,2)",
-            b"\0\0\x7b",
-            "1.23",
-        ),
-        (logical("int", "date"), "date", 20512, "2026-02-28Z"),
-        (logical("int", "time-millis"), "time", 1, "00:00:00.001Z"),
-        (logical("long", "time-micros"), "time", 1, "00:00:00.000001Z"),
-        (logical("long", "timestamp-millis"), "timestamptz", 1, "1970-01-01T00:00:00.001Z"),
-        (logical("long", "timestamp-nanos"), "timestamptz", 1, "1970-01-01T00:00:00.000000001Z"),
-        (logical("long", "local-timestamp-micros"), "timestamp", 1, "1970-01-01T00:00:00.000001Z"),
-        (logical("string", "uuid"), "uuid", "u", "u"),
-        (
-            logical("fixed", "uuid", name="U", size=16),
-            "uuid",
-            bytes(range(16)),
-            "00010203-0405-0607-0809-0a0b0c0d0e0f",
-        ),
-        (
-            logical("fixed", "duration", name="P", size=12),
-            "interval",
-            b"\1\0\0\0\2\0\0\0\xdc\5\0\0",
-            "P1M2DT1.5S",
-        ),
-        (logical("int", "of-nobody"), "int32", 1, 1),
-        ({"type": "enum", "name": "E", "symbols": ["A"]}, "string", "A", "A"),
-        ({"type": "int", "connect.type": "int16"}, "int16", 1, 1),
-        (["null", "string", "long"], "json", 7, "7"),
-        (
-            {
-                "type": "array",
-                "items": {
-                    "type": "record",
-                    "name": "MapEntry",
-                    "fields": [{"name": "key", "type": "int"}, {"name": "value", "type": ["null", "string"]}],
-                },
-            },
-            "json",
-            [{"key": 1, "value": "a"}, {"key": 2, "value": None}],
-            '[[1,"a"],[2,null]]',
-        ),
-    ],
-)
-def test_avros_own_types_are_spelt_as_rows_spell(schema: Any, kind: str, value: Any, spelt: Any) -> None:
-    """Logical types need no connector."""
-    found = column_spelling(parse_schema(json.dumps(schema)))
-    assert (found.kind, found.spell(value) if found.spell else value) == (kind, spelt)
-
-
-@pytest.mark.parametrize(
-    "about",
-    [
-        {"connect.name": ["x"]},
-        {"connect.name": "org.apache.kafka.connect.data.Decimal", "connect.parameters": {"scale": "x"}},
-        {"logicalType": "decimal"},
-    ],
-)
-def test_what_a_column_says_of_itself_may_be_anything(about: dict[str, Any]) -> None:
-    """A schema that somebody wrote by hand is refused, and no more."""
-    with pytest.raises(SchemaError):
-        column_spelling(parse_schema(json.dumps({"type": "bytes", **about})))
-
-
 @pytest.mark.parametrize(
     ("name", "plain"),
     [
@@ -427,45 +299,3 @@ def test_escaped_names_are_read(name: str, plain: str, registry: RegistryServer)
     value = message(1, schema, event(after={name: 1}))
     _, record = codec.decode(message(2, key, {name: 1}), value, 1)
     assert (record.key, json.loads(record.after or b"")) == ((1,), {plain: 1})
-
-
-def file_codec(folder: Path, schema: Any, **events: Any) -> AvroCodec:
-    """Return a codec whose schema stands in a file."""
-    (folder / "orders.avsc").write_text(schema if isinstance(schema, str) else json.dumps(schema))
-    described = {"format": "avro", "avro_schema_file": str(folder / "{entity}.avsc"), **events}
-    return AvroCodec("orders", ("id",), 16, (), Events.model_validate(described))
-
-
-def test_a_message_without_a_head_has_the_schema_of_a_file(tmp_path: Path) -> None:
-    """The file is the entity's; the key, without a file of its own, is the row's."""
-    codec = file_codec(tmp_path, PLAIN)
-    _, record = codec.decode(b"ignored", body(PLAIN, event()), 1)
-    assert (record.key, record.after, codec.schema) == ((42,), b'{"id":42}', (("id", "int64"),))
-    with pytest.raises(RecordError, match="malformed"):
-        codec.decode(None, b"\xc3\x01" + b"\0" * 8 + body(PLAIN, event()), 1)
-
-
-def test_single_objects_are_known_by_their_schemas_fingerprint(tmp_path: Path) -> None:
-    """A head that is the schema's own is passed over, of values and of keys."""
-    key = {"type": "record", "name": "Key", "fields": [ID]}
-    (tmp_path / "key.avsc").write_text(json.dumps(key))
-    codec = file_codec(tmp_path, PLAIN, avro_key_schema_file=str(tmp_path / "key.avsc"))
-    heads = [
-        b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
-        for schema in (key, PLAIN)
-    ]
-    value = body(PLAIN, event(op="d", after=None))
-    for head_of_key, head in ((b"", b""), heads):
-        _, record = codec.decode(head_of_key + body(key, {"id": 9}), head + value, 1)
-        assert (record.key, record.operation) == ((9,), Operation.DELETE)
-
-
-def test_a_file_that_is_no_schema_stops_the_launch(tmp_path: Path) -> None:
-    """It is told with its path before the first message."""
-    for schema, said in ((PLAIN["fields"][3], "orders.avsc: .*expected"), ("{", "orders.avsc: .*JSON")):
-        with pytest.raises(ConfigError, match=said):
-            file_codec(tmp_path, schema)
-    (tmp_path / "orders.avsc").unlink()
-    described = {"format": "avro", "avro_schema_file": str(tmp_path / "{entity}.avsc")}
-    with pytest.raises(ConfigError, match=r"entity 'orders': source.events.avro_schema_file: .*No such file"):
-        AvroCodec("orders", ("id",), 16, (), Events.model_validate(described))

@@ -133,6 +133,7 @@ def test_a_schema_of_another_kind_is_refused() -> None:
         (200, b'{"schema": 7}'),
         (200, b'{"schema": "x", "references": [{"subject": "a"}]}'),
         (302, b""),
+        (200, b" " * (17 << 20)),
     ],
 )
 def test_an_outage_is_waited_for_and_then_stops_the_job(answer: tuple[int, bytes]) -> None:
