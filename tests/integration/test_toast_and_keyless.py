@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from tillstream.configs import ClientConfig, Entity
 from tillstream.pipelines.records import MutationBatch
 from tillstream.runners import direct
+from tillstream.runners.capture.checks import hints
 from tillstream.runners.capture.manage import create
 from tillstream.runners.capture.spec import Capture
 from tillstream.runners.local.capture import place_in
@@ -292,3 +293,15 @@ def test_the_warehouse_equals_the_source(stack: LocalStack) -> None:
     # The same events again change nothing.
     direct.run(config)
     assert pair("visits", ("who", "at", "spent"))[0] == pair("visits", ("who", "at", "spent"))[1]
+
+
+def test_arrays_that_debezium_nulls_are_told_of(database: Database) -> None:
+    """Nobody can tell such a null from one in the table, so who captures it is told beforehand."""
+    database.run(
+        "CREATE TABLE arrays (id int PRIMARY KEY, texts text[], days date[], floats float8[])",
+        "CREATE TABLE whole_arrays (id int PRIMARY KEY, days date[])",
+        "ALTER TABLE whole_arrays REPLICA IDENTITY FULL",
+    )
+    with database.connect() as connection:
+        found = hints(connection, Capture("shop", "shop", ("public.arrays", "public.whole_arrays")))
+    assert [line.split(" of which")[0] for line in found] == ["public.arrays has arrays (days, floats)"]

@@ -87,6 +87,11 @@ def deliveries(
             raise UserError(f"event of {entity!r}: expected an entity that is read: {', '.join(topics)}")
         if entity not in codecs:
             described = subject.config.entities[entity]
+            if described.keyless is not None:
+                raise UserError(
+                    f"event of {entity!r}: found an entity without a key, expected one: the reader gives its "
+                    "rows one, and no reader is here; test it with a fixture (`tillstream test CLIENT`)"
+                )
             shards, columns = subject.config.flink.shards, described.columns()
             codecs[entity] = DebeziumJsonCodec(entity, tuple(described.key), shards, columns)
         shard, record = record_of(event, topics[entity], codecs[entity])

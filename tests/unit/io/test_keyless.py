@@ -233,3 +233,11 @@ def test_changes_of_before_are_read() -> None:
     older = msgspec.msgpack.encode([7, "u", [1], [1], 1000, None, b"{}"])
     found = msgspec.msgpack.decode(older, type=ChangeRecord)
     assert (found.index, found.transaction) == (0, None)
+
+
+def test_an_added_row_may_be_given_back() -> None:
+    """It has the key that it had; which of several equal rows another one was is not known any more."""
+    record = change("c", None, row())
+    assert reader("append").again("t", 2, record)[1].key == (event_id(record),)
+    with pytest.raises(RecordError, match=r"unsupported_operation: .*tillstream resync"):
+        reader().again("t", 2, record)

@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.records import ChangeBatch, ChangeRecord, MutationBatch, Operation, Position
+from tillstream.pipelines.records import (
+    ChangeBatch,
+    ChangeEvent,
+    ChangeRecord,
+    MutationBatch,
+    Operation,
+    Position,
+)
 from tillstream.transforms.copies import CopyBook, with_key_columns
 from tillstream.transforms.fake_state import FakeBag, FakeCell, FakeState
 from tillstream.transforms.keyed_state import StateEntry
+from tillstream.transforms.packing import MutationPacker
 from tillstream.transforms.shard_state import ShardMemory
 from tillstream.transforms.transform_changes import TransformChanges
 
@@ -166,4 +174,35 @@ def test_rows_without_a_key_reach_the_sinks() -> None:
         ("u", ("a", 2), ("a", 2, 1)),
         ("d", ("a", 2), None),
         ("u", ("b", 1), ("b", 1, 1)),
+    ]
+
+
+def test_a_truncate_takes_the_rows_that_are_known() -> None:
+    """A log is told of each of them by its own key."""
+    stage = TransformChanges(CONFIG)
+    stage.setup()
+    cells: list[Any] = [each() for _ in range(3) for each in (FakeCell, FakeBag)]
+    made = []
+    for records in ((change("c", 1), change("c", 2), change("c", 9)), (change("t", 5),), (change("c", 10),)):
+        for _, frame in stage.process((b"s", batch(*records).encode()), *cells):
+            made += [(each.kind.value, each.key) for each in MutationBatch.decode(frame).records]
+    assert made == [
+        ("u", ("a", 1)),
+        ("u", ("a", 2)),
+        ("u", ("a", 3)),
+        ("d", ("a", 1)),
+        ("d", ("a", 2)),
+        ("t", ()),
+        ("u", ("a", 4)),
+    ]
+
+
+def test_what_a_transform_makes_of_such_a_row_is_told_apart_as_it_is() -> None:
+    """Several rows of one change too."""
+    packer = MutationPacker({"log": None}, {"log": ("_event_id",)}, {})
+    event = ChangeEvent("a", "log", Operation.CREATE, {"_event_id": "e"}, None, {}, (), 0, "t", 0, 1)
+    made = [packer.check(event.upsert({"n": number}, index=number)) for number in (0, 1)]
+    assert [(columns, record.key) for _, columns, record in made] == [
+        (("_event_id", "n"), ("e",)),
+        (("_event_id", "n"), ("e.1",)),
     ]

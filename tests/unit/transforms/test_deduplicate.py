@@ -100,6 +100,16 @@ CASES: dict[str, tuple[list[ChangeRecord], list[int], dict[str, int]]] = {
         [0, 1],
         {"duplicate": 2},
     ),
+    "a snapshot brings what an update left out, once": (
+        [
+            change(0, (5,), b'{"v":"old"}'),
+            change(1, (6,), b'{"v":"__debezium_unavailable_value"}'),
+            snapshot(2, (9,), b'{"v":"old"}'),
+            snapshot(3, (12,), b'{"v":"old"}'),
+        ],
+        [0, 1, 2],
+        {"duplicate": 1},
+    ),
     "a snapshot repairs a row whose events were lost": (
         [change(0, (6,), b"b"), snapshot(1, (9,), b"c"), change(2, (8,), b"x")],
         [0, 1],

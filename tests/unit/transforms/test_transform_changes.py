@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+from pydantic import BaseModel
 
 from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import (
     ChangeBatch,
     ChangeRecord,
@@ -18,7 +21,10 @@ from tillstream.pipelines.records import (
     MutationBatch,
     Operation,
 )
+from tillstream.transforms.api import TransformInfo
 from tillstream.transforms.fake_state import FakeBag, FakeCell
+from tillstream.transforms.flow_runner import EventReader
+from tillstream.transforms.flows import Flow
 from tillstream.transforms.transform_changes import TransformChanges
 
 KEYED = beam.typehints.Tuple[bytes, bytes]
@@ -221,4 +227,47 @@ def test_rows_without_a_contract_must_be_whole() -> None:
         [batch(record(5, b'{"id":1,"a":"__debezium_unavailable_value"}'))],
         [],
         [("unavailable_value", "globex.public.prices", 2, 5, None, False)],
+    )
+
+
+def test_a_transform_without_an_input_model_gets_whole_rows() -> None:
+    """Nobody knows which columns it looks at."""
+    row = b'{"id":1,"price":"10.00","currency":"USD","note":"__debezium_unavailable_value"}'
+    name = "globex.price_in_euros@1.0.0"
+    check(
+        config(contract=CONTRACT, transform=name),
+        [batch(record(1, row))],
+        [],
+        [("unavailable_value", "globex.public.prices", 2, 1, name, False)],
+    )
+
+
+class _Price(BaseModel):
+    id: int
+    price: str
+
+
+@pytest.mark.parametrize(("column", "is_refused"), [("price", True), ("note", False)])
+def test_a_transform_needs_the_columns_of_its_input_model(column: str, is_refused: bool) -> None:  # noqa: FBT001
+    """Others may be missing."""
+    info = TransformInfo("globex.x@1.0.0", input=_Price)
+    events = EventReader(Flow("prices", "prices", "record", None, info))
+    row = {"id": 1, "price": "10.00", "note": "x", column: "__debezium_unavailable_value"}
+    change = record(1, json.dumps(row, separators=(",", ":")).encode())
+    changes = ChangeBatch("globex", "prices", 0, "t", 0, ("id",), (change,))
+    if is_refused:
+        with pytest.raises(RecordError, match="found no value of price"):
+            events.event(changes, change)
+    else:
+        assert events.event(changes, change).after == {"id": 1, "price": "10.00"}
+
+
+def test_the_row_before_has_what_a_transform_needs() -> None:
+    """With REPLICA IDENTITY FULL it does."""
+    old = b'{"id":1,"price":"10.00","currency":"USD","note":"the old note"}'
+    new = b'{"id":1,"price":"10.00","currency":"USD","note":"__debezium_unavailable_value"}'
+    found = ChangeRecord(1, Operation.UPDATE, (1,), (1,), 1000, old, new)
+    contract = {"id": "int64", "note": "string"}
+    check(
+        config(contract=contract), [batch(found)], [(("id", "note"), "u", (1,), (1, "the old note"), 1)], []
     )
