@@ -47,5 +47,5 @@ def check_events(config: Mapping[str, Any]) -> Iterator[Problem]:
     if kind in _NEEDED and source.get("files") is not None and source.get("kafka") is None:
         yield Problem(
             (*at, "format"),
-            f"found {kind!r} with a files source, expected messages from Kafka: Avro has no lines",
+            f"found {kind!r} with a files source, expected debezium_json: it reads container files too",
         )

@@ -139,7 +139,7 @@ class KafkaSource(KafkaConnection):
 
 
 class FilesSource(ConfigModel):
-    """Read files of Debezium JSON lines, plain, .gz or .zst, once."""
+    """Read files of Debezium JSON lines, plain, .gz or .zst, or Avro container files, .avro, once."""
 
     paths: list[_Pattern] = Field(
         min_length=1,

@@ -146,7 +146,9 @@ class EnvelopeCodec(Codec):
     @classmethod
     def topic_of(cls, value: bytes) -> str:  # noqa: ARG003
         """Refuse lines of files, which cannot be Avro: `malformed`."""
-        raise RecordError("malformed", "found a line of a file, expected a message: Avro has no lines")
+        raise RecordError(
+            "malformed", "found a line of a file, expected a message: container files need no format"
+        )
 
     def envelope_of(self, schema: Callable[[], Node]) -> EnvelopePlan:
         """Return what reads envelopes of a schema.

@@ -15,7 +15,7 @@ from tillstream.io.codecs.avro_reader import CodeWriter
 from tillstream.io.codecs.avro_schema import Node, SchemaError, only_branch
 from tillstream.pipelines.records import RowSchema
 
-__all__ = ["EnvelopePlan", "KeyPlan", "envelope_plan", "key_plan"]
+__all__ = ["EnvelopePlan", "KeyPlan", "envelope_plan", "key_plan", "record_reader"]
 
 _ROWS = ("before", "after")
 # What a logical message's envelope has in place of a row.
@@ -99,6 +99,26 @@ def envelope_plan(node: Node, *, escaped: bool, tells: bool) -> EnvelopePlan:
     code.skip(skipped, are_last=True)
     values = [found["op"], found["before"], found["after"], *source, found["transaction"]]
     return EnvelopePlan(code.function(", ".join(values)), schema, code.columns)
+
+
+def record_reader(node: Node) -> Callable[[bytes, int], tuple[Any, int]]:
+    """Return what reads one of several records in a row: it returns the record and the place behind it.
+
+    Args:
+        node: schema of the records. Where they are envelopes, their rows are spelt; all else is as it is.
+
+    Raises:
+        SchemaError: where it is none of records, or of some that take no bytes.
+    """
+    if node.kind != "record" or node.least == 0:
+        raise SchemaError(f"found a file of type {node.kind}, expected records")
+    code = CodeWriter()
+    is_envelope = {"op", "source"} <= {name for name, _ in node.fields}
+    values = [
+        (name, _row(code, each, escaped=False)[0] if is_envelope and name in _ROWS else code.read(each))
+        for name, each in node.fields
+    ]
+    return code.function(f"{code.row(values)}, p", is_whole=False)
 
 
 def key_plan(node: Node, wanted: Sequence[str], *, escaped: bool) -> KeyPlan:

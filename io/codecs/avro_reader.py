@@ -87,9 +87,14 @@ class CodeWriter:
         self._given[name] = value
         return name
 
-    def function(self, returned: str) -> Callable[[bytes, int], Any]:
-        """Return the function of (body, p), which raises for what is behind the last value."""
-        if not self._is_at_end:
+    def function(self, returned: str, *, is_whole: bool = True) -> Callable[[bytes, int], Any]:
+        """Return the function of (body, p).
+
+        Args:
+            returned: what it returns, of variables.
+            is_whole: whether the body ends with the last value; the function then raises where it does not.
+        """
+        if is_whole and not self._is_at_end:
             with self.block("if p != len(body):"):
                 self.line("fail('a length beyond its end' if p > len(body) else 'bytes behind its end')")
         self.line(f"return {returned}")

@@ -1,4 +1,4 @@
-"""Read Debezium JSON lines from plain, gzip and Zstandard files."""
+"""Read Debezium's events from files: JSON lines, plain, gzip or Zstandard, and Avro container files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, cast
 
+from tillstream.io.sources.avro_files import avro_lines
 from tillstream.pipelines.errors import RecordError
 
 __all__ = ["read_lines"]
@@ -16,6 +17,8 @@ __all__ = ["read_lines"]
 
 def read_lines(path: Path) -> Iterator[bytes]:
     """Yield a file's lines without their ends; `.gz` and `.zst` are decompressed as they are read.
+
+    Each record of an `.avro` file is a line of JSON.
 
     Delivery guarantees:
         Lines come in the file's order, each once a call; a repeated call repeats them.
@@ -29,10 +32,13 @@ def read_lines(path: Path) -> Iterator[bytes]:
 
         zstd_error = zstandard.ZstdError
     try:
+        if path.suffix == ".avro":
+            yield from avro_lines(path)
+            return
         with _open(path) as lines:
             for line in lines:
                 yield line.rstrip(b"\r\n")
-    except (OSError, EOFError, zlib.error, zstd_error) as error:
+    except (OSError, EOFError, ValueError, zlib.error, zstd_error) as error:
         raise RecordError(
             "unreadable_file", f"found {error} in {path}, expected a whole file; replace it and run again"
         ) from error

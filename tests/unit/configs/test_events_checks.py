@@ -89,12 +89,12 @@ def test_what_does_not_fit_is_told(
 
 
 def test_lines_of_files_cannot_be_avro(tmp_path: Path) -> None:
-    """Avro needs messages."""
+    """Files of Avro tell their schema themselves."""
     (tmp_path / "e.jsonl").write_text("")
     path = tmp_path / "acme.yaml"
     events = "format: avro\n    avro_schema_file: a.avsc"
     path.write_text(
         (CONFIG % events).replace('kafka: {bootstrap_servers: "b:9092"}', "files: {paths: [e.jsonl]}")
     )
-    with pytest.raises(ConfigError, match=r"acme.yaml:5.*expected messages from Kafka"):
+    with pytest.raises(ConfigError, match=r"acme.yaml:5.*expected debezium_json: it reads container files"):
         load(path)
