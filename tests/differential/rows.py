@@ -57,7 +57,10 @@ class Rows:
 
     def insert(self, table: Table, count: int, key: Key | None = None) -> str:
         """Return a statement that inserts rows with new keys, or one with a given key."""
-        keys = [self._new_key(table) for _ in range(count)] if key is None else [key]
+        keys = [key] if key is not None else []
+        while len(keys) < count:
+            keys.append(self._new_key(table))
+            table.rows[keys[-1]] = None
         version = self._next_version()
         rows = [
             f"({', '.join([*each, version, *(self._value(column) for column in table.columns)])})"

@@ -57,6 +57,15 @@ def test_versions_are_written_once() -> None:
     assert len(found) > 100
 
 
+def test_keys_are_inserted_once() -> None:
+    """No statement inserts two rows of one key, however few keys are free."""
+    generator = Generator(13)
+    for statement in generator.opening():
+        found = re.findall(r"\((-?\d+), \d+, ", statement.partition(" values ")[2])
+        if statement.startswith("insert into plain"):
+            assert len(found) == len(set(found)) == 40
+
+
 def test_texts_are_quoted() -> None:
     """A quote in a text ends no literal."""
     assert quoted("it's \\ ") == "'it''s \\ '"
