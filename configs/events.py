@@ -108,9 +108,9 @@ class Events(ConfigModel):
     ] = Field(
         default="tombstone",
         description=(
-            "For format flattened, the transform's delete.tombstone.handling.mode. tombstone: a tombstone is "
-            "the delete, and has no position, so positions are left aside; use deduplication by event_id. "
-            "delete-to-tombstone: a tombstone is the delete, its position comes in headers (add.headers). "
-            "rewrite, rewrite-with-tombstone: records with __deleted are the deletes. drop: there are none."
+            "For format flattened, the transform's delete.tombstone.handling.mode. tombstone, "
+            "delete-to-tombstone: a delete is a null or a tombstone, and positions are taken from headers "
+            "alone (add.headers). rewrite, rewrite-with-tombstone: records with __deleted are the deletes, and "
+            "tombstones tell nothing. drop: there are no deletes."
         ),
     )

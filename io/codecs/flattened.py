@@ -20,10 +20,11 @@ deduplication by event_id, and know that a connector that sends again sends doub
 rows. Without `op` a change is an update, or a delete where `__deleted` says so. Without a time of the source,
 it has 1970.
 
-Deletes: by `rewrite` they are records with `__deleted`. By `delete-to-tombstone` they are tombstones, whose
-position comes in headers; one without is refused, because a delete that is sent again would delete what came
-after it. By `tombstone` they are tombstones without headers, so positions are left aside, for all changes
-alike.
+Deletes: by `rewrite` they are records with `__deleted`. By `delete-to-tombstone` they are tombstones, and by
+`tombstone` a null in JSON (`null`, or a schema with a null payload); both have headers, and no fields. So
+with these two positions are taken from headers alone, for all changes: a delete without a position among rows
+that have one could be sent again behind the row that came after it, whose own repeat is known and dropped,
+and would delete it.
 
 Source: Debezium 3 documentation, "New Record State Extraction".
 """
@@ -116,9 +117,8 @@ class FlattenedCodec(JsonCodec):
         events: Events = DEFAULT_EVENTS,
     ) -> None:
         super().__init__(entity, key_columns, shards, columns, events)
-        mode = events.delete_tombstone_handling_mode
-        self.reads_tombstones = mode in _TOMBSTONES
-        self._has_positions = mode != "tombstone"
+        # Then they are deletes, and only headers tell of them.
+        self.reads_tombstones = events.delete_tombstone_handling_mode in _TOMBSTONES
 
     def decode(
         self, key: bytes | None, value: bytes, offset: int, headers: Headers = None
@@ -132,8 +132,11 @@ class FlattenedCodec(JsonCodec):
         text, form = opened or (value, self._plain)
         self._is_wrapped = opened is not None
         self.schema = form.schema
+        if text == NULL and self.reads_tombstones:
+            return self.tombstone(key, offset, 0, headers)
         row, found = (form.spelling or _AS_IT_IS).split(text)
         about = _About(found, headers)
+        placed = _About({}, headers) if self.reads_tombstones else about
         code = about.text("op")
         operation = Operation.DELETE if about.is_deleted else _OPERATIONS.get(code or "u")
         if operation is None:
@@ -144,7 +147,7 @@ class FlattenedCodec(JsonCodec):
             offset,
             operation,
             values,
-            about.position() if self._has_positions else (),
+            placed.position(),
             about.time_us(),
             row if is_delete else None,
             None if is_delete else row,
@@ -154,25 +157,18 @@ class FlattenedCodec(JsonCodec):
     def tombstone(
         self, key: bytes | None, offset: int, time_us: int, headers: Headers = None
     ) -> tuple[int, ChangeRecord]:
-        """Return the delete that a tombstone is.
+        """Return the delete that a tombstone is, or a null.
 
         Raises:
-            RecordError: `missing_key`; `missing_position` where the mode says that headers have one.
+            RecordError: `missing_key`, `malformed`.
         """
         about = _About({}, headers)
         values = self.key_values(key, NULL)
-        position = about.position() if self._has_positions else ()
-        if self._has_positions and not position:
-            raise RecordError(
-                "missing_position",
-                "found a tombstone without a position in its headers, expected one (add.headers=sequence): "
-                "sent again, it would delete what came after it",
-            )
         return self.shard_of(values), ChangeRecord(
             offset,
             Operation.DELETE,
             values,
-            position,
+            about.position(),
             about.time_us() or time_us,
             None,
             None,

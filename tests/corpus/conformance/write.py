@@ -231,19 +231,21 @@ def flattened() -> Json:
     return _file(messages(), events, ("before_of_updates",))
 
 
-def flattened_headers() -> Json:
-    """Write rows with their schema, what is told of them in headers, and deletes as tombstones."""
+def flattened_headers(mode: str, delete: str) -> Json:
+    """Write rows, what is told of them in headers, and deletes as tombstones or as nulls."""
 
     def messages() -> Iterator[Json]:
         for change in CHANGES:
             headers = [[name, str(value)] for name, value in _about(change).items()]
-            key = _wrapped(_fields(KEY, "exact"), _row(change.key, "exact"))
-            row = _row(change.after, "exact")
-            value = None if row is None else _wrapped(_fields(list(COLUMNS), "exact"), row)
-            yield _message(key, value, headers)
+            row, key = _row(change.after, mode), _row(change.key, mode) or {}
+            if delete == "delete-to-tombstone":
+                value = None if row is None else _wrapped(_fields(list(COLUMNS), mode), row)
+                yield _message(_wrapped(_fields(KEY, mode), key), value, headers)
+            else:
+                yield {**_message(key, row, headers), "value": _text(row)}
 
-    events = {"format": "flattened", "delete_tombstone_handling_mode": "delete-to-tombstone"}
-    return _file(messages(), events, ("before",))
+    events: Json = {"format": "flattened", "delete_tombstone_handling_mode": delete}
+    return _file(messages(), events if delete != "tombstone" else {**events, "columns": _PLACE}, ("before",))
 
 
 def _attributes(change: Change) -> Json:
@@ -372,7 +374,8 @@ FORMATS: dict[str, Callable[[], Json]] = {
     "debezium_avro_schema_text": lambda: debezium_avro("text"),
     "avro_schema": lambda: avro("exact"),
     "flattened": flattened,
-    "flattened_headers": flattened_headers,
+    "flattened_headers": lambda: flattened_headers("exact", "delete-to-tombstone"),
+    "flattened_nulls": lambda: flattened_headers("text", "tombstone"),
     "cloudevents": lambda: cloudevents("text", has_schema=False),
     "cloudevents_schema": lambda: cloudevents("exact", has_schema=True),
     "cloudevents_binary": cloudevents_binary,

@@ -99,24 +99,37 @@ def test_headers_tell_what_the_row_does_not(value: bytes) -> None:
     assert (found.position, found.operation) == ((0, 9, 2, 9), Operation.UPDATE)
 
 
-def test_a_tombstone_is_the_delete_at_its_position() -> None:
-    """By delete-to-tombstone its headers have one."""
-    one = codec("delete-to-tombstone")
+@pytest.mark.parametrize("mode", ["tombstone", "delete-to-tombstone"])
+def test_a_tombstone_is_the_delete_at_its_position(mode: str) -> None:
+    """Its headers tell where, as they do of rows."""
+    one = codec(mode)
     assert one.reads_tombstones
     headers = [("__sequence", b'["5","9"]'), ("__source_ts_ms", b"3")]
     shard, found = one.tombstone(KEY, 8, 5, headers)
     assert found == ChangeRecord(8, Operation.DELETE, (1,), (0, 9, 1, 9), 3000, None, None)
     assert shard == one.decode(KEY, b'{"id":1}', 7)[0]
-    with pytest.raises(RecordError, match="found a tombstone without a position in its headers"):
-        one.tombstone(KEY, 8, 5, [])
+    assert one.tombstone(KEY, 8, 5)[1].source_time_us == 5
+    assert one.decode(KEY, b'{"id":1}', 7, headers)[1].position == (0, 9, 1, 9)
 
 
-def test_without_positions_of_tombstones_no_change_has_one() -> None:
+@pytest.mark.parametrize("value", [b"null", b'{"schema":{"type":"struct","fields":[]},"payload":null}'])
+def test_a_null_is_a_delete_too(value: bytes) -> None:
+    """By the default mode the converter writes it in place of a tombstone, because there is a schema."""
+    headers = [("__sequence", b'["5","9"]')]
+    for _ in range(2):
+        found = codec("tombstone").decode(KEY, value, 8, headers)[1]
+        assert found == ChangeRecord(8, Operation.DELETE, (1,), (0, 9, 1, 9), 0, None, None)
+    with pytest.raises(RecordError, match="no JSON object"):
+        codec("rewrite").decode(KEY, value, 8, headers)
+
+
+@pytest.mark.parametrize("mode", ["tombstone", "delete-to-tombstone"])
+def test_fields_place_no_row_where_deletes_have_none(mode: str) -> None:
     """A position of rows alone would make a repeated delete final, because it is never stale."""
-    one = codec("tombstone")
-    assert one.tombstone(KEY, 8, 5)[1] == ChangeRecord(8, Operation.DELETE, (1,), (), 5, None, None)
     row = b'{"id":1,"__sequence":"[\\"5\\",\\"9\\"]","__op":"c"}'
-    assert one.decode(KEY, row, 9)[1] == ChangeRecord(9, Operation.CREATE, (1,), (), 0, None, b'{"id":1}')
+    assert codec(mode).decode(KEY, row, 9)[1] == ChangeRecord(
+        9, Operation.CREATE, (1,), (), 0, None, b'{"id":1}'
+    )
 
 
 @pytest.mark.parametrize("mode", ["rewrite", "rewrite-with-tombstone", "drop"])
