@@ -206,6 +206,12 @@ def test_sizes_are_not_believed(schema: Any, body: bytes) -> None:
     assert time.monotonic() - begun_s < 5
 
 
+def test_a_count_is_held_against_the_bytes_that_are_left() -> None:
+    """It is refused before the first item is read."""
+    with pytest.raises(ValueError, match="a block of 4 items in 3 bytes"):
+        read(ARRAY, encoded("long", 4) + b"\2\2\2")
+
+
 def test_blocks_that_tell_their_size_are_read() -> None:
     """A negative count is followed by the block's bytes; several blocks are one array."""
     body = encoded("long", -2) + b"\x04\x02\x04" + b"\x02\x06" + b"\0"
