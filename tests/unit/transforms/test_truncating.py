@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
+from pydantic import BaseModel
 
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks.letters import letter_id
@@ -19,11 +20,12 @@ from tillstream.pipelines.records import (
     MutationBatch,
     Operation,
 )
-from tillstream.transforms.api import transform
+from tillstream.transforms.api import TransformInfo, transform
 from tillstream.transforms.fake_state import FakeState
-from tillstream.transforms.flows import using
+from tillstream.transforms.flows import Flow, using
 from tillstream.transforms.registry import Registry
 from tillstream.transforms.transform_changes import TransformChanges
+from tillstream.transforms.truncating import swept_by
 
 FILES = {"type": "files", "path": "/out"}
 POSTGRES = {"type": "postgres", "host": "h", "database": "d", "user": "u"}
@@ -228,3 +230,19 @@ def test_each_part_of_a_large_table_is_a_batch(monkeypatch: pytest.MonkeyPatch) 
     assert [each.sequence for each in made] == [2, 3, 4, 5]
     indexes = [record.index for each in made for record in each.records]
     assert indexes == sorted(set(indexes))
+
+
+def test_only_what_one_entity_alone_is_made_of_row_by_row_is_swept() -> None:
+    """Entities of later stages, and those that others write too, lose the rows that are known, no more."""
+    events = TransformInfo("acme.seen@1.0.0", outputs={"events": BaseModel})
+    flows = {
+        "orders": (
+            Flow("orders", "orders", "copy"),
+            Flow("orders", "sums", "aggregate"),
+            Flow("orders", "named", "lookup"),
+            Flow("orders", "slow", "beam"),
+            Flow("orders", "seen", "record", info=events),
+        ),
+        "stores": (Flow("stores", "stores", "record", info=events),),
+    }
+    assert swept_by(flows) == {"orders": ["orders", "seen"], "stores": ["stores"]}

@@ -158,3 +158,53 @@ def test_a_failing_case_is_printed_with_its_truncate() -> None:
     with pytest.raises(DivergedError) as caught:
         simulate(Forgetful, [truncated("orders"), *EVENTS[4:]], dedup=True, seeds=SEEDS)
     assert "def test_" in caught.value.test
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have shards forget at once what is past their horizon."""
+    monkeypatch.setattr("tillstream.transforms.shard_state._SLACK", -1_000_000)
+
+
+LATER = stream(
+    ORDERS.created(order(1), at="2026-01-01T00:00:00Z"),
+    ORDERS.created(order(2, store="b"), at="2026-01-05T00:00:00Z"),
+    ORDERS.truncated(at="2026-01-05T00:00:01Z"),
+    ORDERS.created(order(2, store="c"), at="2026-01-05T00:00:02Z"),
+)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_aggregates_let_rows_go_that_shards_have_forgotten() -> None:
+    """What a row contributed days ago is taken back too."""
+    made = run(PerStore, LATER, into="stores_sum", keys={"stores_sum": "store"})
+    assert made.rows["stores_sum"] == {"c": {"store": "c", "orders": 1, "total": 5}}
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_joined_rows_go_that_shards_have_forgotten() -> None:
+    """An event of days ago is known to the lookups, so its row goes."""
+    assert set(run(Named, [*STORE_EVENTS[:1], *LATER], source="orders", into="named").rows["named"]) == {2}
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_state_goes_of_rows_that_shards_have_forgotten() -> None:
+    """A key that comes again after days begins anew."""
+    again = ORDERS.created(order(1), at="2026-01-05T00:00:03Z")
+    assert run(Versions, [*LATER, again]).rows["orders"][1]["versions"] == 1
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_looked_up_rows_go_that_shards_have_forgotten() -> None:
+    """A looked-up row of days ago is gone with its table, one that came later stays."""
+    events = stream(
+        STORES.created({"store": "a", "name": "Aarau"}, at="2026-01-01T00:00:00Z"),
+        STORES.created({"store": "b", "name": "Bern"}, at="2026-01-05T00:00:00Z"),
+        ORDERS.created(order(1), at="2026-01-05T00:00:00Z"),
+        STORES.truncated(at="2026-01-05T00:00:01Z"),
+        STORES.created({"store": "c", "name": "Chur"}, at="2026-01-05T00:00:02Z"),
+        ORDERS.created(order(2, store="a"), at="2026-01-05T00:00:03Z"),
+        ORDERS.created(order(3, store="c"), at="2026-01-05T00:00:03Z"),
+    )
+    made = run(Named, events, source="orders", into="named")
+    assert {key: row["name"] for key, row in made.rows["named"].items()} == {1: None, 2: None, 3: "Chur"}
