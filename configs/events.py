@@ -110,7 +110,7 @@ class Events(ConfigModel):
         description=(
             "For format flattened, the transform's delete.tombstone.handling.mode. tombstone, "
             "delete-to-tombstone: a delete is a null or a tombstone, and positions are taken from headers "
-            "alone (add.headers). rewrite, rewrite-with-tombstone: records with __deleted are the deletes, and "
+            "alone (add.headers). rewrite, rewrite-with-tombstone: records with __deleted are deletes, and "
             "tombstones tell nothing. drop: there are no deletes."
         ),
     )
