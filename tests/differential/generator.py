@@ -139,9 +139,12 @@ class Generator:
 
     def _altered(self, table: Table, change: Callable[[Table], list[str]]) -> Step:
         """Return a change of a table, alone or in a transaction with changes of rows around it."""
+        # Rows that only all their values tell apart are others afterwards, and nobody is told so.
+        emptied = self._rows.truncate([table]) if table.keyless else []
         if self._dice.random() < 0.5:
-            return Step(self._number, f"DDL of {table.name}", tuple(change(table)), whole=False)
-        statements = [*self._rows.change(table), *change(table), *self._rows.change(table)]
+            return Step(self._number, f"DDL of {table.name}", (*emptied, *change(table)), whole=False)
+        statements = emptied or self._rows.change(table)
+        statements += [*change(table), *self._rows.change(table)]
         return Step(self._number, f"DDL of {table.name} in a transaction", tuple(statements))
 
     def _tables(self) -> Step:
