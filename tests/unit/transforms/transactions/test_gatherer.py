@@ -359,7 +359,7 @@ ACTIONS = st.lists(
 
 
 @given(logs(), ACTIONS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_every_interleaving_keeps_transactions_whole(log: Any, actions: list[tuple[str, int, int]]) -> None:
     """Each transaction in one piece, in the order of commits; each row once; a key's rows in order."""
     world = World(log, Stage())
@@ -378,7 +378,7 @@ def test_every_interleaving_keeps_transactions_whole(log: Any, actions: list[tup
 
 
 @given(logs(), ACTIONS, st.integers(1, 12))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_nothing_is_lost_or_stuck_whatever_goes_wrong(
     log: Any, actions: list[tuple[str, int, int]], held_max: int
 ) -> None:
