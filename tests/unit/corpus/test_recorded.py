@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.corpus.conformance.connect_avro import avro_schema, avro_value, body
 from tests.corpus.schema import COLUMNS, REFUSED, expected, rows
 from tillstream.configs import ClientConfig, Entity
 from tillstream.io.codecs.base import EVERY_SHARD, Codec, codec_for
@@ -40,8 +41,8 @@ def contract(recording: str) -> dict[str, str]:
     }
 
 
-def codec(recording: str, table: str, **described: Any) -> Codec:
-    """Return the codec of a table."""
+def codec(recording: str, table: str, events: dict[str, Any] | None = None, **described: Any) -> Codec:
+    """Return the codec of a table; of Debezium's JSON unless `events` say something else."""
     entity = {"topic": f"{recording}.{recording}.{table}", "sinks": ["files"], **described}
     points = {"columns": {"types": {"spot": {"geometry": True}}}}
     if recording != "plain" or table != "types":
@@ -50,7 +51,7 @@ def codec(recording: str, table: str, **described: Any) -> Codec:
         ClientConfig.model_validate(
             {
                 "client": "corpus",
-                "source": {"kafka": {"bootstrap_servers": "127.0.0.1:9092"}, "events": points},
+                "source": {"kafka": {"bootstrap_servers": "127.0.0.1:9092"}, "events": events or points},
                 "entities": {table: entity},
                 "sinks": {"files": {"type": "files", "path": "/nowhere"}},
             }
@@ -82,8 +83,15 @@ def value_of(row: bytes, name: str, kind: str) -> Any:
 def test_every_type_is_decoded_to_what_the_source_had(recording: str) -> None:
     """Read by a snapshot or from the log; the few that the connector itself changes are named."""
     kinds = contract(recording)
+    records = decoded(codec(recording, "types", key=["id"], contract=kinds), recording, "types")
+    assert_source(recording, records)
+
+
+def assert_source(recording: str, records: Iterable[tuple[int, ChangeRecord]]) -> None:
+    """Expect the table of types as the source had it, read and then written once more."""
+    kinds = contract(recording)
     wrong, seen = [], []
-    for _, record in decoded(codec(recording, "types", key=["id"], contract=kinds), recording, "types"):
+    for _, record in records:
         (key,), operation = record.key, record.operation.value
         seen.append((operation, key))
         assert record.after is not None
@@ -97,6 +105,21 @@ def test_every_type_is_decoded_to_what_the_source_had(recording: str) -> None:
     assert wrong == []
     count = len(rows())
     assert seen == [("r", n + 1) for n in range(count)] + [("c", n + _ADDED) for n in range(count)]
+
+
+@pytest.mark.parametrize("recording", ["schemas", "defaults"])
+def test_avro_is_decoded_to_what_the_source_had(recording: str, tmp_path: Path) -> None:
+    """The same events, as Confluent's converter writes them."""
+    topic = f"{recording}.{recording}.types"
+    values = [json.loads(each["value"]) for each in messages(recording) if each["topic"] == topic]
+    schema = avro_schema(values[0]["schema"])
+    path = tmp_path / "types.avsc"
+    path.write_text(json.dumps(schema), encoding="utf-8")
+    events = {"format": "avro", "avro_schema_file": str(path)}
+    found = codec(recording, "types", events, key=["id"], contract=contract(recording))
+    encoded = [body(schema, avro_value(each["schema"], each["payload"])) for each in values]
+    assert_source(recording, (found.decode(None, value, place) for place, value in enumerate(encoded)))
+    assert dict(found.schema) == contract(recording)
 
 
 @pytest.mark.parametrize("recording", ["schemas", "defaults"])
