@@ -125,7 +125,9 @@ class Truncator:
         """
         (record,) = batch.records
         shard, state, holds = shards
-        if self._knows_rows:
+        # Of one behind the horizon nobody knows whether what is remembered came before it.
+        is_late = shard.floor_us is not None and record.source_time_us < shard.floor_us
+        if self._knows_rows and not is_late:
             if state is not None and batch.entity not in self._counted:
                 keys = self._with_remembered(batch.entity, keys, shard, state, routers)
             if holds is not None:

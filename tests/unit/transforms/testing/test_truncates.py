@@ -166,9 +166,11 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tillstream.transforms.shard_state._SLACK", -1_000_000)
 
 
+# So many that each shard sees one.
+OTHERS = range(100, 200)
 LATER = stream(
     ORDERS.created(order(1), at="2026-01-01T00:00:00Z"),
-    ORDERS.created(order(2, store="b"), at="2026-01-05T00:00:00Z"),
+    *[ORDERS.created(order(number, store="b"), at="2026-01-05T00:00:00Z") for number in OTHERS],
     ORDERS.truncated(at="2026-01-05T00:00:01Z"),
     ORDERS.created(order(2, store="c"), at="2026-01-05T00:00:02Z"),
 )
@@ -199,7 +201,7 @@ def test_looked_up_rows_go_that_shards_have_forgotten() -> None:
     """A looked-up row of days ago is gone with its table, one that came later stays."""
     events = stream(
         STORES.created({"store": "a", "name": "Aarau"}, at="2026-01-01T00:00:00Z"),
-        STORES.created({"store": "b", "name": "Bern"}, at="2026-01-05T00:00:00Z"),
+        *[STORES.created({"store": f"b{n}", "name": "Bern"}, at="2026-01-05T00:00:00Z") for n in OTHERS],
         ORDERS.created(order(1), at="2026-01-05T00:00:00Z"),
         STORES.truncated(at="2026-01-05T00:00:01Z"),
         STORES.created({"store": "c", "name": "Chur"}, at="2026-01-05T00:00:02Z"),
@@ -208,3 +210,12 @@ def test_looked_up_rows_go_that_shards_have_forgotten() -> None:
     )
     made = run(Named, events, source="orders", into="named")
     assert {key: row["name"] for key, row in made.rows["named"].items()} == {1: None, 2: None, 3: "Chur"}
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_a_truncate_of_long_ago_takes_no_newer_row_along() -> None:
+    """Where a connector sends a truncate again behind the horizon, what is remembered stays."""
+    late = ORDERS.truncated(at="2026-01-05T00:00:01Z", offset=900, position=LATER[-2].position)
+    later = [ORDERS.created(order(n, store="d"), at="2026-01-09T00:00:00Z") for n in OTHERS]
+    made = run(PerStore, [*LATER, *later, late], into="stores_sum", keys={"stores_sum": "store"})
+    assert {store: row["orders"] for store, row in made.rows["stores_sum"].items()} == {"c": 1, "d": 100}
