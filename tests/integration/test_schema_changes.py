@@ -36,16 +36,22 @@ WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped AND attname NO
 """
 # Of every type that a contract has, and of some that become text.
 ADDED = (
-    "ALTER TABLE things ADD p numeric(10,2), ADD n numeric, ADD at timestamptz, ADD ts timestamp, "
-    "ADD d date, ADD t time, ADD tz timetz, ADD iv interval, ADD u uuid, ADD j jsonb, ADD f real, "
-    "ADD g float8, ADD b bytea, ADD s smallint, ADD ok bool, ADD ia int[], ADD ta text[], "
-    "ADD na numeric(10,2)[], ADD net inet, ADD r int4range",
-    "INSERT INTO things VALUES (3, 3, 'three', 1.5, 1e30, '2026-02-28 12:00+02', '2026-02-28 12:00', "
-    "'2026-02-28', '12:00', '12:00+02', '1 year 2 mons -3 days 04:05:06.789', "
-    "'6f9619ff-8b86-d011-b42d-00cf4fc964ff', '{\"a\": [1.50, null]}', 1.1, 1e300, '\\x00ff', 7, true, "
-    "'{1,NULL}', array['a\"b\\', null, '', 'NULL', '{,}'], '{1.5,NULL}', '10.0.0.1/8', '[1,5)')",
-    "INSERT INTO things (id, note, f, g, n, at, na) VALUES "
-    "(4, 'ends', 'NaN', '-Infinity', 'NaN', 'infinity', '{}')",
+    (
+        "ALTER TABLE things ADD p numeric(10,2), ADD n numeric, ADD at timestamptz, ADD ts timestamp, "
+        "ADD d date, ADD t time, ADD tz timetz, ADD iv interval, ADD u uuid, ADD j jsonb, ADD f real, "
+        "ADD g float8, ADD b bytea, ADD s smallint, ADD ok bool, ADD ia int[], ADD ta text[], "
+        "ADD na numeric(10,2)[], ADD net inet, ADD r int4range"
+    ),
+    (
+        "INSERT INTO things VALUES (3, 3, 'three', 1.5, 1e30, '2026-02-28 12:00+02', '2026-02-28 12:00', "
+        "'2026-02-28', '12:00', '12:00+02', '1 year 2 mons -3 days 04:05:06.789', "
+        "'6f9619ff-8b86-d011-b42d-00cf4fc964ff', '{\"a\": [1.50, null]}', 1.1, 1e300, '\\x00ff', 7, true, "
+        "'{1,NULL}', array['a\"b\\', null, '', 'NULL', '{,}'], '{1.5,NULL}', '10.0.0.1/8', '[1,5)')"
+    ),
+    (
+        "INSERT INTO things (id, note, f, g, n, at, na) VALUES "
+        "(4, 'ends', 'NaN', '-Infinity', 'NaN', 'infinity', '{}')"
+    ),
     "UPDATE things SET n = 'Infinity', at = '-infinity' WHERE id = 1",
 )
 LETTERS = 'SELECT reason, detail FROM tillstream_dead_letters ORDER BY topic, partition, "offset"'
