@@ -88,6 +88,7 @@ def _formats(records: int) -> dict[str, tuple[Codec, Messages]]:
     precise = Events.model_validate(
         {"decimal_handling_mode": "precise", "columns": {"orders": {"total": {"scale": 2}}}}
     )
+    rewritten = Events.model_validate({"format": "flattened", "delete_tombstone_handling_mode": "rewrite"})
     of = ("orders", ("order_id",), 16)
     return {
         "debezium_json": (DebeziumJsonCodec(*of), plain),
@@ -108,7 +109,7 @@ def _formats(records: int) -> dict[str, tuple[Codec, Messages]]:
             AvroBench(*of),
             [in_avro(*each, is_precise=True) for each in plain],
         ),
-        "flattened": (FlattenedCodec(*of), [(key, _flat(value)) for key, value in plain]),
+        "flattened": (FlattenedCodec(*of, (), rewritten), [(key, _flat(value)) for key, value in plain]),
         "cloudevents": (CloudEventsCodec(*of), [(key, _cloud_event(value)) for key, value in plain]),
     }
 

@@ -16,6 +16,8 @@ __all__ = ["RowSpelling"]
 _decode_row = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # Numbers keep all their digits on the way through Python.
 _decode_value = msgspec.json.Decoder(float_hook=Decimal).decode
+# Of what is no part of a row: a decimal of a huge exponent would fill the memory as a whole number.
+_decode_other = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -45,7 +47,7 @@ class RowSpelling:
         found: dict[str, Any]
         try:
             found = _decode_row(row)
-            others = {name: _decode_value(found.pop(name)) for name in self._left_out.intersection(found)}
+            others = {name: _decode_other(found.pop(name)) for name in self._left_out.intersection(found)}
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RecordError("malformed", f"found a row that is no JSON object: {error}") from error
         if not others and not self._columns:

@@ -148,6 +148,9 @@ def test_other_tombstones_tell_nothing(mode: str) -> None:
         (b'{"id":1,"__sequence":5}', "malformed"),
         (b'{"id":1,"__source_ts_ms":"x"}', "malformed"),
         (b'{"id":1,"__source_ts_us":1e400}', "malformed"),
+        (b'{"id":1,"__source_ts_us":1e300}', "malformed"),
+        (b'{"id":1,"__source_ts_us":1e999999999}', "malformed"),
+        (b'{"id":1,"__file":"b.1","__pos":1e999999999}', "malformed"),
     ],
 )
 def test_what_is_no_row_says_why(value: bytes, reason: str) -> None:
