@@ -61,6 +61,8 @@ def connector_config(capture: Capture, place: Place) -> dict[str, str]:
         "key.converter.schemas.enable": str(capture.schemas).lower(),
         "value.converter": _JSON,
         "value.converter.schemas.enable": str(capture.schemas).lower(),
+        # Else a null in a column that has a default comes as that default (KIP-581).
+        "value.converter.replace.null.with.default": "false",
         "provide.transaction.metadata": str(capture.transactions).lower(),
         "topic.creation.default.replication.factor": str(capture.replication_factor or _ANY_REPLICATION),
         "topic.creation.default.partitions": str(capture.partitions),

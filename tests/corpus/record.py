@@ -133,7 +133,7 @@ class _Reader:
         names = sorted(name for name in topics if name.startswith(own))
         self._consumer.assign([TopicPartition(name, 0, self._read.get(name, 0)) for name in names])
         found = []
-        while (message := self._consumer.poll(1.0)) is not None:
+        while (message := self._consumer.poll(0.3)) is not None:
             if message.error():
                 continue
             self._read[message.topic()] = message.offset() + 1

@@ -179,7 +179,10 @@ CREATE = [
         for name, typed in COLUMNS.items()
     )
     + ", composite {schema}.pair)",
-    "create table {schema}.things (id bigint, sku text, name text, large text, primary key (id, sku))",
+    (
+        "create table {schema}.things (id bigint, sku text, name text default 'none', large text, "
+        "primary key (id, sku))"
+    ),
     "alter table {schema}.things alter column large set storage external",
     "create table {schema}.logs (at integer, line text)",
     "alter table {schema}.logs replica identity full",
