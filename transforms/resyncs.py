@@ -1,8 +1,9 @@
 """Let snapshot reads through while a table is read again, and sweep what it no longer has.
 
 The messages that begin and end a resync are those of `io/controls.py`. A shard notes the beginning under the
-entity's name: from which position on, and how far it had read the entity's partitions by then. The note goes
-with the sweep, or with the horizon where a resync was given up.
+entity's name: from which position on, and how far it had read the entity's partitions by then. The note stays
+until the sweep, or until the next resync where one was given up: there is one for each entity. No horizon drops
+it, because nobody knows how long a table takes to read, and one change dated ahead moves the horizon.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from apache_beam.metrics import Metrics
 from tillstream.configs import ClientConfig
 from tillstream.io.controls import starts_of
 from tillstream.pipelines.records import ChangeBatch, MutationBatch, Position
-from tillstream.transforms.shard_state import Key, Shard
+from tillstream.transforms.shard_state import FOREVER_US, Key, Shard
 
 if TYPE_CHECKING:
     from tillstream.transforms.deduplicate import Entry
@@ -63,9 +64,10 @@ class Resyncs:
         (record,) = batch.records
         starts, places = starts_of(replay), (_place(batch.entity), _read_place(batch.entity))
         if replay.action == "resync":
-            newest_us = max(record.source_time_us, shard.newest_us or record.source_time_us)
             read = [self._read_until(batch.entity, partition, shard) for partition in range(len(starts))]
-            shard.update({places[0]: (newest_us, record.position, 0), places[1]: (newest_us, tuple(read), 0)})
+            shard.update(
+                {places[0]: (FOREVER_US, record.position, 0), places[1]: (FOREVER_US, tuple(read), 0)}
+            )
             return None
         known, read_until = (shard.get(place) for place in places)
         if known is not None and read_until is not None:

@@ -18,9 +18,13 @@ from tillstream.pipelines.records import (
     Position,
 )
 from tillstream.transforms.api import Parameters
+from tillstream.transforms.deduplicate import Entry
+from tillstream.transforms.deduplicate import Entry
 from tillstream.transforms.fake_state import FakeState
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.resyncs import Resyncs
+from tillstream.transforms.shard_state import Key, ShardMemory
+from tillstream.transforms.shard_state import Key, ShardMemory
 from tillstream.transforms.transform_changes import TransformChanges
 
 TOPIC = "acme.public.orders"
@@ -56,16 +60,33 @@ class Shard:
         self._stage = TransformChanges(self._config, generation=1)
         self._stage.setup()
 
-    def read(self, *rows: tuple[int, int], op: Operation = Operation.SNAPSHOT) -> list[tuple[Any, ...]]:
-        """Return what is delivered of rows, each a key and its place in the log."""
+    def read(
+        self, *rows: tuple[int, int], op: Operation = Operation.SNAPSHOT, time_us: int | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Return what is delivered of rows, each a key and its place in the log, by default its time too."""
         records = []
         for key, lsn in rows:
             self._offset += 1
             kind = 0 if op is Operation.SNAPSHOT else 1
             after = None if op is Operation.DELETE else b'{"id":%d}' % key
             position = (0, lsn, kind, lsn)
-            records.append(ChangeRecord(self._offset, op, (key,), position, lsn, None, after))
+            at_us = lsn if time_us is None else time_us
+            records.append(ChangeRecord(self._offset, op, (key,), position, at_us, None, after))
         return self._take(ChangeBatch("acme", "orders", 0, TOPIC, 0, ("id",), tuple(records)))
+
+    def note(self, entries: dict[Key, Entry]) -> None:
+        """Put entries into the state, as an earlier release has left them."""
+        memory: ShardMemory[Entry] = ShardMemory(None, Entry)
+        found = memory.open(b"s0", self._states[0].cell, self._states[0].bag)
+        found.update(entries)
+        found.commit()
+
+    def note(self, entries: dict[Key, Entry]) -> None:
+        """Put entries into the state, as an earlier release has left them."""
+        memory: ShardMemory[Entry] = ShardMemory(None, Entry)
+        found = memory.open(b"s0", self._states[0].cell, self._states[0].bag)
+        found.update(entries)
+        found.commit()
 
     def tell(self, control: Any, *starts: int, position: Position = BEGIN) -> list[tuple[Any, ...]]:
         """Return what is delivered when a control message comes."""
@@ -116,6 +137,44 @@ def test_a_resync_outlives_a_launch(shard: Shard) -> None:
     shard.launch()
     assert shard.read((1, 55)) == [("u", 1)]
     shard.launch()
+    assert shard.tell("sweep", 3) == [("t",)]
+
+
+def test_a_resync_outlives_the_horizon(shard: Shard) -> None:
+    """One that takes longer, or a change that is dated ahead, takes neither reads nor the sweep from it."""
+    ahead_us = 10 * client().dedup.horizon_us
+    shard.tell("resync", 0)
+    assert shard.read((3, 60), op=Operation.CREATE, time_us=ahead_us) == [("u", 3)]
+    # Known anew, after the jump.
+    assert shard.read((1, 61), op=Operation.UPDATE, time_us=ahead_us) == [("u", 1)]
+    assert shard.read((1, 62), time_us=ahead_us) == [("u", 1)]
+    assert shard.tell("sweep", 5) == [("t",)]
+    assert shard.read((1, 63), time_us=ahead_us) == []
+
+
+def test_a_note_of_an_earlier_release_is_read(shard: Shard) -> None:
+    """It bears an event time, and goes with the horizon."""
+    shard.note({("", "resync:", "orders"): (30, BEGIN, 0), ("", "resync, read:", "orders"): (30, (1,), 0)})
+    assert shard.read((1, 55)) == [("u", 1)]
+    assert shard.tell("sweep", 3) == [("t",)]
+
+
+def test_a_resync_outlives_the_horizon(shard: Shard) -> None:
+    """One that takes longer, or a change that is dated ahead, takes neither reads nor the sweep from it."""
+    ahead_us = 10 * client().dedup.horizon_us
+    shard.tell("resync", 0)
+    assert shard.read((3, 60), op=Operation.CREATE, time_us=ahead_us) == [("u", 3)]
+    # Known anew, after the jump.
+    assert shard.read((1, 61), op=Operation.UPDATE, time_us=ahead_us) == [("u", 1)]
+    assert shard.read((1, 62), time_us=ahead_us) == [("u", 1)]
+    assert shard.tell("sweep", 5) == [("t",)]
+    assert shard.read((1, 63), time_us=ahead_us) == []
+
+
+def test_a_note_of_an_earlier_release_is_read(shard: Shard) -> None:
+    """It bears an event time, and goes with the horizon."""
+    shard.note({("", "resync:", "orders"): (30, BEGIN, 0), ("", "resync, read:", "orders"): (30, (1,), 0)})
+    assert shard.read((1, 55)) == [("u", 1)]
     assert shard.tell("sweep", 3) == [("t",)]
 
 
