@@ -2,8 +2,8 @@
 
 The messages that begin and end a resync are those of `io/controls.py`. A shard notes the beginning under the
 entity's name: from which position on, and how far it had read the entity's partitions by then. The note stays
-until the sweep, or until the next resync where one was given up: there is one for each entity. No horizon drops
-it, because nobody knows how long a table takes to read, and one change dated ahead moves the horizon.
+until the sweep, or until the next resync where one was given up: there is one for each entity. No horizon
+drops it, because nobody knows how long a table takes to read, and one change dated ahead moves the horizon.
 """
 
 from __future__ import annotations

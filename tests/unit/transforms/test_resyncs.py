@@ -19,11 +19,9 @@ from tillstream.pipelines.records import (
 )
 from tillstream.transforms.api import Parameters
 from tillstream.transforms.deduplicate import Entry
-from tillstream.transforms.deduplicate import Entry
 from tillstream.transforms.fake_state import FakeState
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.resyncs import Resyncs
-from tillstream.transforms.shard_state import Key, ShardMemory
 from tillstream.transforms.shard_state import Key, ShardMemory
 from tillstream.transforms.transform_changes import TransformChanges
 
@@ -81,13 +79,6 @@ class Shard:
         found.update(entries)
         found.commit()
 
-    def note(self, entries: dict[Key, Entry]) -> None:
-        """Put entries into the state, as an earlier release has left them."""
-        memory: ShardMemory[Entry] = ShardMemory(None, Entry)
-        found = memory.open(b"s0", self._states[0].cell, self._states[0].bag)
-        found.update(entries)
-        found.commit()
-
     def tell(self, control: Any, *starts: int, position: Position = BEGIN) -> list[tuple[Any, ...]]:
         """Return what is delivered when a control message comes."""
         message = ControlMessage(control, "orders", "r1", position, 60, starts)
@@ -137,25 +128,6 @@ def test_a_resync_outlives_a_launch(shard: Shard) -> None:
     shard.launch()
     assert shard.read((1, 55)) == [("u", 1)]
     shard.launch()
-    assert shard.tell("sweep", 3) == [("t",)]
-
-
-def test_a_resync_outlives_the_horizon(shard: Shard) -> None:
-    """One that takes longer, or a change that is dated ahead, takes neither reads nor the sweep from it."""
-    ahead_us = 10 * client().dedup.horizon_us
-    shard.tell("resync", 0)
-    assert shard.read((3, 60), op=Operation.CREATE, time_us=ahead_us) == [("u", 3)]
-    # Known anew, after the jump.
-    assert shard.read((1, 61), op=Operation.UPDATE, time_us=ahead_us) == [("u", 1)]
-    assert shard.read((1, 62), time_us=ahead_us) == [("u", 1)]
-    assert shard.tell("sweep", 5) == [("t",)]
-    assert shard.read((1, 63), time_us=ahead_us) == []
-
-
-def test_a_note_of_an_earlier_release_is_read(shard: Shard) -> None:
-    """It bears an event time, and goes with the horizon."""
-    shard.note({("", "resync:", "orders"): (30, BEGIN, 0), ("", "resync, read:", "orders"): (30, (1,), 0)})
-    assert shard.read((1, 55)) == [("u", 1)]
     assert shard.tell("sweep", 3) == [("t",)]
 
 
