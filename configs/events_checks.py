@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tillstream.configs.problems import Problem
+from tillstream.configs.keyless import has_messages
+from tillstream.configs.problems import Problem, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ _ONLY = {
     "avro_key_schema_file": ("avro",),
     "field_names": ("avro", "debezium_avro"),
 }
+# Ways to write deletes that leave nothing but the key, and so nothing where there is none.
+_TOMBSTONES = ("tombstone", "delete-to-tombstone")
 
 
 def check_events(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -48,4 +51,22 @@ def check_events(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(
             (*at, "format"),
             f"found {kind!r} with a files source, expected debezium_json: it reads container files too",
+        )
+    if kind == "flattened":
+        yield from _check_deletes(config, events)
+
+
+def _check_deletes(config: Mapping[str, Any], events: Mapping[str, Any]) -> Iterator[Problem]:
+    mode = events.get("delete_tombstone_handling_mode", "tombstone")
+    entities = config.get("entities")
+    if mode not in _TOMBSTONES or not isinstance(entities, dict):
+        return
+    for name, entity in entities.items():
+        if not isinstance(entity, dict) or entity.get("keyless") is None or has_messages(entity):
+            continue
+        yield Problem(
+            ("entities", name, "keyless"),
+            f"found {shown(str(entity['keyless']))} where source.events.delete_tombstone_handling_mode is "
+            f"{mode}, expected rewrite, rewrite-with-tombstone or drop: a tombstone tells nothing of a row "
+            "that has no key",
         )

@@ -32,6 +32,11 @@ __all__ = ["DEAD_LETTERS", "ChangeCollector"]
 
 DEAD_LETTERS = "dead_letters"
 
+_BARE_DELETE = (
+    "found a delete that is a tombstone, expected the row with it, because the table has no key: set the "
+    "transform's delete.tombstone.handling.mode to rewrite"
+)
+
 
 class _Found(NamedTuple):
     """Hold changes of one shard, in order, whose rows have one schema."""
@@ -158,14 +163,18 @@ class ChangeCollector:
         for message in messages:
             key, value, offset = message.key(), message.value(), message.offset()
             if value is None:
-                self._tombstones.inc()
+                if codec.reads_tombstones:
+                    error = RecordError("missing_row", _BARE_DELETE)
+                    self._refuse(entity, (topic, partition, offset), key, value, error)
+                else:
+                    self._tombstones.inc()
                 continue
             try:
                 headers = message.headers() if codec.reads_headers else None
                 shard, record = codec.decode(key, value, offset, headers)
                 changes = self._split(keyless, (topic, partition), shard, record)
-            except RecordError as error:
-                self._refuse(entity, (topic, partition, offset), key, value, error)
+            except RecordError as refused:
+                self._refuse(entity, (topic, partition, offset), key, value, refused)
                 continue
             for change in changes:
                 self._keep(origin, *change)

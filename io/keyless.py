@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 from hashlib import blake2b
 from typing import Any
 
@@ -39,6 +39,8 @@ _ADDED = (Operation.SNAPSHOT, Operation.CREATE, Operation.MESSAGE)
 _encode = msgspec.msgpack.Encoder(decimal_format="string").encode
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
 _replace = msgspec.structs.replace
+# Longer than any number of a database, whose digits all count.
+_EXACT = Context(prec=200_000, Emax=MAX_EMAX, Emin=MIN_EMIN)
 
 
 class KeylessReader:
@@ -167,7 +169,7 @@ class _Canonical:
         """Return a row's canonical bytes; what is no row is for its contract to refuse."""
         try:
             found = _decode(row)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except (msgspec.MsgspecError, ArithmeticError, UnicodeDecodeError, RecursionError):
             return row
         values = {name: value for name, value in found.items() if self._matters(name)}
         if self._contract is not None:
@@ -210,10 +212,14 @@ def _secret(config: ClientConfig, entity: str) -> bytes:
     return salt_of(config)[:_KEY_BYTES_MAX] if mask_names(config, entity) else b""
 
 
-def _number(value: Any) -> str:
+def _number(value: Any) -> Any:
+    """Return a number's one spelling; what is no number stays as it is, for its contract to refuse."""
     # 1.5 and 1.50 are one number; a widened column spells it with more digits.
-    number = Decimal(str(value))
-    return str(number.normalize()) if number.is_finite() else str(number)
+    try:
+        number = Decimal(str(value))
+        return str(number.normalize(_EXACT)) if number.is_finite() else str(number)
+    except (ArithmeticError, TypeError, ValueError):
+        return value
 
 
 def _name(item: tuple[str, Any]) -> str:

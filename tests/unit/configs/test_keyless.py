@@ -92,3 +92,20 @@ def test_logical_messages_have_no_key(topic: str, keyless: str | None) -> None:
             config(topic=topic)
     else:
         assert config(topic=topic).entities["log"].keyless == keyless
+
+
+@pytest.mark.parametrize("mode", [None, "tombstone", "delete-to-tombstone", "rewrite", "drop"])
+def test_a_tombstone_alone_is_no_delete_of_such_a_row(tmp_path: Path, mode: str | None) -> None:
+    """It has no key that would tell the row, so deletes must be written in another way."""
+    path = tmp_path / "acme.yaml"
+    events = "format: flattened" + (f", delete_tombstone_handling_mode: {mode}" if mode else "")
+    text = CONFIG.replace('"b:9092"}', f'"b:9092"}}, events: {{{events}}}')
+    path.write_text(text.replace("    sinks", "    keyless: full_row\n    sinks"))
+    if mode in ("rewrite", "drop"):
+        load(path)
+        return
+    said = (
+        r"acme.yaml:7: entities.log.keyless: found 'full_row' where .*mode is .*tombstone, expected rewrite"
+    )
+    with pytest.raises(ConfigError, match=said):
+        load(path)

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tillstream.configs import ClientConfig
+from tillstream.configs.events import Events
 from tillstream.io.codecs.base import codec_for
 from tillstream.io.collector import ChangeCollector
 from tillstream.io.keyless import KeylessReader
@@ -123,6 +124,30 @@ def test_equal_rows_are_equal_in_any_spelling() -> None:
     assert row_id(row(price=None)) != row_id(row())
 
 
+def test_long_numbers_are_told_apart_by_all_their_digits() -> None:
+    """A source's decimals have more digits than Python's arithmetic keeps by itself."""
+    long = {"price": "decimal(38,2)"}
+    numbers = [f"{'1' * 30}.{last}" for last in ("1", "10", "2")]
+    first, same, other = [row_id(row(price=each), contract={**CONTRACT, **long}) for each in numbers]
+    assert first == same != other
+
+
+@pytest.mark.parametrize(
+    "price", ["abc", "12,5", "", True, [1], {}, "1e99999999999999999999", 10**40, "sNaN"]
+)
+@pytest.mark.parametrize("keyless", ["append", "full_row"])
+def test_what_is_no_number_is_left_to_the_contract(keyless: str, price: Any) -> None:
+    """A row with it is told by its bytes like any other, and the job goes on."""
+    ((_, found),) = reader(keyless).split("t", 0, change("c", None, row(price=price)))
+    assert found.key[0]
+    assert found.after == row(price=price)
+
+
+def test_what_is_no_number_of_json_either_is_left_to_the_contract() -> None:
+    """Its exponent is out of all bounds."""
+    assert row_id(b'{"id":1,"price":1e99999999999999999999}')
+
+
 def test_columns_that_evolve_tell_rows_apart() -> None:
     """They are delivered too; one that is null is as if it were not there."""
     evolve = {"schema_evolution": {"columns": "evolve"}}
@@ -197,6 +222,17 @@ def test_messages_without_a_key_are_read() -> None:
     )
     shards = [(4, "t", 0)] * client.flink.shards
     assert found == ([(1, "c", 0), (2, "c", 2), (2, "d", 1), *shards], ["missing_row"])
+
+
+def test_a_tombstone_that_is_a_delete_is_a_dead_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not be lost in silence; elsewhere a tombstone only follows a delete."""
+    bare = Message(3, "d", None, None)
+    monkeypatch.setattr(bare, "_value", None)
+    assert collected(config(), bare) == ([], [])
+    events = Events(format="flattened", delete_tombstone_handling_mode="delete-to-tombstone")
+    client = config()
+    client = client.model_copy(update={"source": client.source.model_copy(update={"events": events})})
+    assert collected(client, bare) == ([], ["missing_row"])
 
 
 def message(prefix: str, content: str = "aGk=") -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from tests.corpus.conformance import write
 from tests.unit.io.codecs.mutations import spoilt
@@ -69,8 +70,9 @@ class Message:
 
 
 @lru_cache
-def _config(name: str) -> ClientConfig:
-    entity = {"topic": TOPIC, "key": CONTRACT["key"], "contract": CONTRACT["contract"], "sinks": ["out"]}
+def _config(name: str, keyless: str | None = None) -> ClientConfig:
+    told_by = {"key": CONTRACT["key"]} if keyless is None else {"keyless": keyless}
+    entity = {"topic": TOPIC, **told_by, "contract": CONTRACT["contract"], "sinks": ["out"]}
     return ClientConfig.model_validate(
         {
             "client": "acme",
@@ -147,11 +149,17 @@ def test_any_bytes_are_a_change_or_an_error(name: str, value: bytes, key: bytes 
     assert caught.value.detail
 
 
+@pytest.mark.parametrize("keyless", [None, "append", "full_row"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_no_message_is_lost(name: str) -> None:
+def test_no_message_is_lost(name: str, keyless: str | None) -> None:
     """Each of a topic's spoilt messages is a change, a dead letter, or a tombstone that tells nothing."""
+    is_delete = "tombstone" in FILES[name]["events"].get("delete_tombstone_handling_mode", "")
+    if keyless and is_delete:
+        with pytest.raises(ValidationError, match="a row that has no key"):
+            _config(name, keyless)
+        return
     chance = random.Random(EXAMPLES)  # noqa: S311
-    collector = ChangeCollector(_config(name))
+    collector = ChangeCollector(_config(name, keyless))
     messages = [_spoilt_message(chance, name, offset) for offset in range(EXAMPLES * 3)]
     collector.add(TOPIC, 0, messages)
     records: set[int] = set()
@@ -161,7 +169,6 @@ def test_no_message_is_lost(name: str) -> None:
             records |= {record.offset for record in ChangeBatch.decode(found[1]).records}
         else:
             letters |= {letter.offset for letter in DeadLetterBatch.decode(found.value).letters}
-    is_delete = "tombstone" in FILES[name]["events"].get("delete_tombstone_handling_mode", "")
     empty = set() if is_delete else {each.offset() for each in messages if each.value() is None}
     assert records | letters | empty == {each.offset() for each in messages}
     assert not records & letters
