@@ -101,7 +101,8 @@ class KeylessReader:
             raise RecordError(
                 "unsupported_operation",
                 "found a change of a table without a key, keyless: full_row, expected none to be given back: "
-                "which of several equal rows it was is not known any more; run tillstream resync",
+                "which of several equal rows it was is not known any more; write the table anew in the "
+                "source: in one transaction copy its rows, TRUNCATE it, and insert them again",
             )
         return self._appended(topic, partition, record)
 
