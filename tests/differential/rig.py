@@ -15,6 +15,7 @@ from tests.differential.reading import letters_of, source_side, warehouse_side
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import StackError, UnavailableError
 from tillstream.runners.flink.launch import launch
+from tillstream.runners.flink.rest import JobFailedError
 from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
@@ -82,7 +83,6 @@ class DifferentialRig(Rig):
         """Start the job, or start it anew from a savepoint that stops it."""
         savepoint = None
         if self.job_id:
-            self.running_host()
             savepoint = await_(self._savepoint, "a savepoint", _SAVEPOINT_S_MAX)
         jars = ensure_jars(progress).flink_runner
         self.job_id = launch(self.config(), jars, savepoint=savepoint, progress=progress).job_id
@@ -175,10 +175,13 @@ class DifferentialRig(Rig):
         }
 
     def _savepoint(self) -> str:
+        """Stop the job with a savepoint; between two attempts of the job there is nothing to be saved."""
+        if not self.is_running():
+            return ""
         try:
             return self.rest.savepoint(self.job_id, stop=True)
-        except UnavailableError:
-            return ""  # between two attempts of the job there is nothing to be saved
+        except (JobFailedError, UnavailableError):
+            return ""
 
     def _connected(self) -> psycopg.Connection[Any]:
         if self._source is None:
