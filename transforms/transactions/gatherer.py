@@ -207,9 +207,13 @@ class _Work:
             if transaction is not None:
                 transaction.consume_part(share.entity, event, part, parts)
                 self._parts.append((transaction.number, share.entity, event, part, parts))
-        lasts = {_place(batch): self.waiting.last_at(_place(batch)) for batch in share.batches}
+        # Of each entity: what a change made of others may wait for a transaction that came behind it.
+        lasts = {
+            (batch.entity, _place(batch)): self.waiting.last_at(_place(batch)) for batch in share.batches
+        }
         for batch, owners in zip(share.batches, share.owners, strict=True):
-            self._place_rows(batch, owners, found, lasts[_place(batch)])
+            where = batch.entity, _place(batch)
+            lasts[where] = self._place_rows(batch, owners, found, lasts[where])
         for ended in share.ended:
             transaction = self._find((share.source, ended.transaction))
             if transaction is not None and transaction.expected is None:
@@ -257,18 +261,24 @@ class _Work:
         owners: Sequence[int],
         found: Sequence[Transaction | None],
         last: Transaction | None,
-    ) -> None:
-        """Have a batch's rows wait, in order, each run for its transaction, or for the last one before."""
+    ) -> Transaction | None:
+        """Have a batch's rows wait, in order, each run for its transaction, or for the last one before.
+
+        Returns:
+            what the last of them wait for.
+        """
         header, records, place = bare(batch), batch.records, _place(batch)
         if len(owners) <= 1 or not records:
-            self._hold(header, place, records, _own(owners, found) or last)
-            return
+            last = _own(owners, found) or last
+            self._hold(header, place, records, last)
+            return last
         begin = 0
         for owner, run in itertools.groupby(owners):
             end = begin + sum(1 for _ in run)
             last = _own((owner,), found) or last
             self._hold(header, place, records[begin:end], last)
             begin = end
+        return last
 
     def _hold(
         self, header: MutationBatch, place: Place, records: Any, transaction: Transaction | None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from tillstream.pipelines.records import MutationBatch, MutationRecord
+from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
 from tillstream.transforms.transactions.waiting import Rows
 
 __all__ = ["bare", "units"]
@@ -38,7 +38,10 @@ def units(groups: Iterable[Sequence[Rows]]) -> Iterator[list[MutationBatch]]:
 
 
 class _Packer:
-    """Join rows that have the same header, in each place; a key has one place, so its rows stay in order."""
+    """Join rows that have the same header, in each place; a key has one place, so its rows stay in order.
+
+    A truncate stays alone in its batch (`MutationBatch.truncates`); what follows in its place starts another.
+    """
 
     def __init__(self) -> None:
         self.rows = 0
@@ -49,6 +52,10 @@ class _Packer:
         """Append rows."""
         self.rows += len(records)
         place = (header.entity, header.shard, header.topic, header.partition)
+        if records and records[0].kind is MutationKind.TRUNCATE:
+            self._last.pop(place, None)
+            self.found.append((header, list(records)))
+            return
         last = self._last.get(place)
         # What was given back is counted by its batch.
         if last is not None and header.via is None and (last[0] is header or last[0] == header):

@@ -1,13 +1,12 @@
-"""Rows of a transaction of the source go together, whatever comes when, and whatever dies meanwhile."""
+"""Rows of a transaction of the source go together, behind what must be before them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
 from tillstream.pipelines.transactions import NOBODY, Ended, Share
@@ -15,10 +14,8 @@ from tillstream.transforms.fake_state import FakeState
 from tillstream.transforms.shard_state import ShardMemory
 from tillstream.transforms.transactions.gatherer import Gathered, Gatherer
 from tillstream.transforms.transactions.held import Entry, ReleasedEntry
-from tillstream.transforms.transactions.units import units
 
 SOURCE = "acme.transaction"
-SHARDS, PARTITIONS = 3, 2
 MANY = 1_000_000
 
 
@@ -44,20 +41,23 @@ def row(event: Event) -> MutationRecord:
     return MutationRecord(MutationKind.UPSERT, values, values, (event.offset,), event.offset, event.offset)
 
 
-def share(place: tuple[str, int, int], events: Sequence[Event]) -> Share:
-    """Return what a shard tells of events of one place."""
+def share(place: tuple[str, int, int], events: Sequence[Event], rows_max: int = MANY) -> Share:
+    """Return what a shard tells of events of one place, in batches of at most so many rows."""
     entity, partition, shard = place
     names = list(dict.fromkeys(each.transaction for each in events if each.transaction))
     made = [each for each in events if each.makes_row]
-    owners = tuple(names.index(each.transaction) if each.transaction else NOBODY for each in made)
+    parts = [made[at : at + rows_max] for at in range(0, len(made), rows_max)]
     return Share(
         SOURCE,
         entity,
         tuple(names),
         tuple(tuple(each.number for each in events if each.transaction == name) for name in names),
         (),
-        (batch(entity, shard, partition, [row(each) for each in made]),) if made else (),
-        (owners,) if made else (),
+        tuple(batch(entity, shard, partition, [row(each) for each in part]) for part in parts),
+        tuple(
+            tuple(names.index(each.transaction) if each.transaction else NOBODY for each in part)
+            for part in parts
+        ),
     )
 
 
@@ -237,168 +237,19 @@ def test_lanes_need_not_wait_for_each_other() -> None:
     assert stage.take(end("1", 0, a=1)) == [[("a", 7, 0)], [("a", 7, 1)]]
 
 
-def test_units_never_cut_a_group_and_join_what_fits() -> None:
-    """Rows of one place and one form become one batch; what was given back stays a batch of its own."""
-    one, two = (row(Event("", 0, "a", n, n)) for n in (1, 2))
-    header = batch("a", 0, 0, [])
-    given = batch("a", 0, 0, [])
-    back = MutationBatch(*[getattr(given, name) for name in given.__struct_fields__[:8]], via=("r", 0, 1, 0))
-    found = list(units([[(header, (one,))], [(header, (two,)), (back, (one,)), (header, (two,))]]))
-    assert [[len(each.records) for each in unit] for unit in found] == [[2, 1, 1]]
-    large = [[(header, (one,) * 6000)], [(header, (two,) * 9000)], [(header, (one,))]]
-    assert [[len(each.records) for each in unit] for unit in units(large)] == [[15000], [1]]
+def test_rows_of_one_place_keep_their_order_across_the_batches_of_a_share() -> None:
+    """A row of no transaction, in a batch of other columns, waits behind the row that came before it."""
+    stage = Stage()
+    rows = [row(Event("", 0, "a", 7, n)) for n in range(2)]
+    made = batch("a", 0, 0, rows[:1]), batch("a", 0, 0, rows[1:])
+    assert stage.take(Share(SOURCE, "a", ("1",), ((1,),), (), made, ((0,), (NOBODY,)))) == []
+    assert stage.take(end("1", a=1)) == [[("a", 7, 0), ("a", 7, 1)]]
 
 
-@st.composite
-def logs(draw: st.DrawFn) -> tuple[dict[tuple[str, int, int], list[Event]], list[tuple[str, dict[str, int]]]]:
-    """Return a source's log: the events of each place in order, and the ends in the order of commits."""
-    places: dict[tuple[str, int, int], list[Event]] = {}
-    ends = []
-    shape = st.tuples(st.sampled_from("ab"), st.integers(0, 5), st.booleans())
-    for n, (plain, events) in enumerate(
-        draw(st.lists(st.tuples(st.booleans(), st.lists(shape, min_size=1, max_size=6)), max_size=12))
-    ):
-        name, counts = "" if plain else str(n), {}
-        for number, (entity, key, makes_row) in enumerate(events, 1):
-            place = (entity, key % PARTITIONS, key % SHARDS)
-            into = places.setdefault(place, [])
-            into.append(Event(name, 0 if plain else number, entity, key, len(into), makes_row))
-            counts[entity] = counts.get(entity, 0) + 1
-        if not plain:
-            ends.append((name, counts))
-    return places, ends
-
-
-class World:
-    """Deliver a log in some order, with checkpoints, crashes and losses, and keep what comes out."""
-
-    def __init__(self, log: Any, stage: Stage) -> None:
-        self.places, self.ends = log
-        self.stage = stage
-        self.read = dict.fromkeys(self.places, 0)
-        self.ended = 0
-        self.out: list[list[tuple[str, int, int]]] = []
-        self.incomplete = 0
-        self.checkpoint()
-
-    def checkpoint(self) -> None:
-        """Note all there is."""
-        self.kept = self.stage.snapshot(), dict(self.read), self.ended, list(self.out), self.incomplete
-
-    def crash(self, *, forgets: bool) -> None:
-        """Go back to the checkpoint; what came out since comes out again."""
-        snapshot, read, self.ended, out, self.incomplete = self.kept
-        self.read, self.out = dict(read), list(out)
-        self.stage.restore(snapshot)
-        if forgets:
-            self.stage.restart()
-
-    def step(self, choice: int, count: int, *, loses: bool = False) -> None:
-        """Deliver some events of a place, or an end."""
-        channels = [place for place, events in sorted(self.places.items()) if self.read[place] < len(events)]
-        if choice % (len(channels) + 1) < len(channels):
-            place = channels[choice % (len(channels) + 1)]
-            at = self.read[place]
-            self.read[place] = at + count
-            self._note(self.stage.take(share(place, self.places[place][at : at + count])))
-        elif self.ended < len(self.ends):
-            name, counts = self.ends[self.ended]
-            self.ended += 1
-            if not loses:
-                self._note(self.stage.take(end(name, **counts)))
-
-    def expire(self, seconds: float) -> None:
-        """Let time pass."""
-        self.stage.now_s += seconds
-        self._note(self.stage.expire())
-
-    def _note(self, groups: list[list[tuple[str, int, int]]]) -> None:
-        self.out += groups
-        self.incomplete += len(self.stage.last.incomplete)
-
-    def finish(self, *, ends_first: bool = False) -> None:
-        """Deliver the rest."""
-        while ends_first and self.ended < len(self.ends):
-            # Beyond all places.
-            self.step(sum(self.read[place] < len(events) for place, events in self.places.items()), 1)
-        while any(self.read[place] < len(events) for place, events in self.places.items()):
-            self.step(0, 3)
-        while self.ended < len(self.ends):
-            self.step(0, 1)
-
-    def expected(self) -> Iterator[Event]:
-        """Yield all events that make a row."""
-        for events in self.places.values():
-            yield from (each for each in events if each.makes_row)
-
-    def check_rows(self) -> None:
-        """Each row once, those of a key in order."""
-        found = [each for group in self.out for each in group]
-        assert sorted(found) == sorted((each.entity, each.key, each.offset) for each in self.expected())
-        by_key: dict[Any, list[int]] = {}
-        for entity, key, offset in found:
-            by_key.setdefault((entity, key), []).append(offset)
-        assert all(offsets == sorted(offsets) for offsets in by_key.values())
-
-    def check_whole(self) -> None:
-        """Each transaction in one group, these in the order of commits."""
-        group_of = {row: n for n, group in enumerate(self.out) for row in group}
-        groups: dict[str, set[int]] = {}
-        for each in self.expected():
-            if each.transaction:
-                groups.setdefault(each.transaction, set()).add(group_of[each.entity, each.key, each.offset])
-        assert all(len(found) == 1 for found in groups.values())
-        order = [min(groups[name]) for name, _ in self.ends if name in groups]
-        assert order == sorted(set(order))
-
-
-ACTIONS = st.lists(
-    st.tuples(
-        st.sampled_from(["step", "step", "step", "step", "checkpoint", "crash", "forget"]),
-        st.integers(0, 20),
-        st.integers(1, 4),
-    ),
-    max_size=60,
-)
-
-
-@given(logs(), ACTIONS, st.booleans())
-@settings(max_examples=150, deadline=None)
-def test_every_interleaving_keeps_transactions_whole(
-    log: Any, actions: list[tuple[str, int, int]], ends_first: Any
-) -> None:
-    """Each transaction in one piece, in the order of commits; each row once; a key's rows in order."""
-    world = World(log, Stage())
-    for action, choice, count in actions:
-        if action == "step":
-            world.step(choice, count)
-        elif action == "checkpoint":
-            world.checkpoint()
-        else:
-            world.crash(forgets=action == "forget")
-    world.finish(ends_first=ends_first)
-    world.check_rows()
-    world.check_whole()
-    assert world.incomplete == 0
-    assert world.stage.wait_s is None
-
-
-@given(logs(), ACTIONS, st.integers(1, 12))
-@settings(max_examples=150, deadline=None)
-def test_nothing_is_lost_or_stuck_whatever_goes_wrong(
-    log: Any, actions: list[tuple[str, int, int]], held_max: int
-) -> None:
-    """Ends that get lost, waits that are too short, bounds too small: rows go once, in order, and all go."""
-    world = World(log, Stage(held_max, wait_s=5.0))
-    for action, choice, count in actions:
-        if action == "step":
-            world.step(choice, count, loses=choice % 3 == 0)
-        elif action == "checkpoint":
-            world.checkpoint()
-        else:
-            world.crash(forgets=action == "forget")
-            world.expire(float(count))
-    world.finish()
-    world.expire(5.0)
-    world.check_rows()
-    assert world.stage.wait_s is None
+def test_what_other_entities_wait_for_overtakes_nothing() -> None:
+    """A share tells of one entity after another: the second one's rows lie beside the first one's."""
+    stage = Stage()
+    first = batch("a", 0, 0, [row(Event("", 0, "a", 7, n)) for n in (0, 3)])
+    second = msgspec.structs.replace(first, entity="b", records=first.records)
+    share = Share(SOURCE, "a", ("1", "2"), ((1,), (1,)), (), (first, second), ((0, 1), (NOBODY, 0)))
+    assert stage.take(share) == [[("b", 7, 0)]]
