@@ -26,6 +26,17 @@ _POSTGRES = ("connector", "snapshot", "sequence", "lsn")
 _REPEATED = ("version", "connector", "name", "snapshot", "db", "schema", "table")
 _MILLISECONDS_MAX = ((1 << 63) - 1) // 1000
 _SCALAR_KEYS = ("string", "int", "long", "enum")
+_TEXTS, _NUMBERS = ("string", "enum"), ("int", "long")
+# Of which types the fields are that say what a change is. Early releases tell snapshots by a boolean.
+_OF_SOURCE = {
+    "connector": _TEXTS,
+    "snapshot": (*_TEXTS, "boolean"),
+    "sequence": _TEXTS,
+    "lsn": _NUMBERS,
+    "ts_ms": _NUMBERS,
+    "ts_us": _NUMBERS,
+}
+_OF_TRANSACTION = {"id": _TEXTS, "total_order": _NUMBERS}
 
 
 class EnvelopePlan(NamedTuple):
@@ -78,6 +89,7 @@ def envelope_plan(node: Node, *, escaped: bool, tells: bool) -> EnvelopePlan:
         or not fields.keys() & {*_ROWS, _MESSAGE}
     ):
         raise SchemaError(f"found {', '.join(fields) or node.kind:.200}, expected Debezium's envelope")
+    _check_kinds(fields, tells=tells)
     code = CodeWriter()
     schema: RowSchema = ()
     found = dict.fromkeys((*_ROWS, "op", "transaction"), "None")
@@ -93,12 +105,37 @@ def envelope_plan(node: Node, *, escaped: bool, tells: bool) -> EnvelopePlan:
         elif name == _MESSAGE:
             found["after"], _ = _row(code, each, escaped=False)
         elif name == "source":
-            source = _source(code, only_branch(each))
+            source = _source(code, each)
         else:
             found[name] = code.read(each)
     code.skip(skipped, are_last=True)
     values = [found["op"], found["before"], found["after"], *source, found["transaction"]]
     return EnvelopePlan(code.function(", ".join(values)), schema, code.columns)
+
+
+def _check_kinds(fields: Mapping[str, Node], *, tells: bool) -> None:
+    """Check the types of what is read beside the rows, so that no value can be of another one."""
+    source = only_branch(fields["source"])
+    if source.kind != "record":
+        raise SchemaError(f"found source of type {source.kind}, expected a record")
+    _check_kind("op", fields["op"], _TEXTS)
+    for name, each in source.fields:
+        if name in _OF_SOURCE:
+            _check_kind(f"source.{name}", each, _OF_SOURCE[name])
+    transaction = only_branch(fields["transaction"]) if tells and "transaction" in fields else None
+    if transaction is None or transaction.kind == "null":
+        return
+    found = dict(transaction.fields)
+    for name, kinds in _OF_TRANSACTION.items():
+        if name not in found:
+            raise SchemaError(f"found no transaction.{name}, expected one of type {' or '.join(kinds)}")
+        _check_kind(f"transaction.{name}", found[name], kinds, is_nullable=False)
+
+
+def _check_kind(name: str, node: Node, kinds: Sequence[str], *, is_nullable: bool = True) -> None:
+    for each in node.branches if node.kind == "union" else (node,):
+        if each.kind not in kinds and not (is_nullable and each.kind == "null"):
+            raise SchemaError(f"found {name} of type {each.kind}, expected {' or '.join(kinds)}")
 
 
 def record_reader(node: Node) -> Callable[[bytes, int], tuple[Any, int]]:
@@ -211,7 +248,7 @@ def _postgres_source(code: CodeWriter, node: Node) -> list[str]:
         for name, each in fields:
             if name in ("ts_ms", "lsn"):
                 marks[name] = (mark, list(skipped), each)
-            if name in ("sequence", time):
+            if name in ("connector", "snapshot", "sequence", time):
                 code.skip(skipped)
                 found[name], skipped = code.read(each), []
                 mark = code.mark()
