@@ -142,7 +142,12 @@ def resync(
         list[str] | None, typer.Argument(metavar="[ENTITY]...", help="Entities whose tables are read again.")
     ] = None,
     *,
-    all_: Annotated[bool, typer.Option("--all", help="All entities that have a topic.")] = False,
+    all_: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="All entities that have a topic, but for those that cannot be read again."
+        ),
+    ] = False,
     wait: Annotated[float, typer.Option(min=1, help="Longest time for all of it, seconds.")] = 3600.0,
 ) -> None:
     """Read tables again while job and connector go on, and repair rows that differ in the sinks.
@@ -166,12 +171,21 @@ def resync(
             f"{', '.join(known)}"
         )
     try:
-        done = run(config, wanted, place, names, say=lambda line: typer.echo(line, err=True), deadline_s=wait)
+        done = run(
+            config,
+            wanted,
+            place,
+            names,
+            say=lambda line: typer.echo(line, err=True),
+            deadline_s=wait,
+            leaves_out=all_,
+        )
         typer.echo(str(done))
     except KeyboardInterrupt:
+        again = "--all" if all_ else " ".join(names)
         typer.echo(
             "interrupted: the connector goes on reading, and rows that it reads are repaired; rows that the "
-            f"source no longer has stay until 'tillstream resync {client} {' '.join(names)}' is run again",
+            f"source no longer has stay until 'tillstream resync {client} {again}' is run again",
             err=True,
         )
         raise typer.Exit(_EXIT_INTERRUPTED) from None

@@ -144,7 +144,8 @@ def _connect(
         if is_known:
             say(
                 f"replication slot {capture.slot} is {'lost' if slot else 'gone'}: all tables are read "
-                f"again; rows deleted meanwhile go with 'tillstream resync {capture.client} --all'"
+                f"again; rows deleted meanwhile go with 'tillstream resync {capture.client} --all', where "
+                "tables have a primary key"
             )
             rest.stop()
         if _drop_slot(connection, capture.slot):

@@ -23,6 +23,7 @@ from tillstream.io.controls import ControlMessage
 from tillstream.pipelines.errors import StackError, UserError
 from tillstream.pipelines.positions import postgres_position
 from tillstream.runners.capture import source
+from tillstream.runners.capture.choosing import choose, table_of
 from tillstream.runners.capture.connector import HEARTBEAT_PREFIX
 from tillstream.runners.capture.following import JobFollower
 from tillstream.runners.capture.manage import rest_of
@@ -50,10 +51,6 @@ _BEGIN = """
 select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint,
        (extract(epoch from clock_timestamp()) * 1000000)::bigint
 """
-_KEYLESS = """
-select t from unnest(%s::text[]) t where not exists (
-    select 1 from pg_index i where i.indrelid = t::regclass and i.indisprimary)
-"""
 
 
 @dataclass(frozen=True)
@@ -71,8 +68,9 @@ class Resynced:
     def __str__(self) -> str:
         """Return it in a line."""
         return (
-            f"resynced: {', '.join(self.rows)}; {sum(self.rows.values()):,} rows read and written again, "
-            f"older ones swept, in {self.took_s:.1f} s"
+            f"resynced: {', '.join(self.rows)}; {sum(self.rows.values()):,} rows read and written again in "
+            f"{self.took_s:.1f} s; the job was told to sweep older ones (metric resync_sweeps_skipped counts "
+            "shards that could not)"
         )
 
 
@@ -84,6 +82,7 @@ def resync(
     *,
     say: Say,
     deadline_s: float,
+    leaves_out: bool = False,
 ) -> Resynced:
     """Read the tables of entities again, and repair what was changed, deleted or invented in the warehouse.
 
@@ -94,6 +93,8 @@ def resync(
         entities: each has a topic.
         say: takes a line for each step.
         deadline_s: how long all of it may take, in seconds.
+        leaves_out: whether entities that cannot be read again are left out, which is said; else they are
+            refused.
 
     Raises:
         StackError: if connector or job does not do its part in time.
@@ -104,7 +105,8 @@ def resync(
         connection = open_things.enter_context(source.opened(place.login))
         work = _Resync(config, capture, place, connection, say)
         open_things.callback(work.close)
-        return work.run(entities, time.monotonic() + deadline_s)
+        chosen = choose(config, capture, connection, entities, say, leaves_out=leaves_out)
+        return work.run(chosen, time.monotonic() + deadline_s)
 
 
 class _Resync:
@@ -127,8 +129,8 @@ class _Resync:
 
     def run(self, entities: Sequence[str], until_s: float) -> Resynced:
         began_s = time.monotonic()
-        tables = self._tables(entities)
-        self._check(tables)
+        tables = {name: table_of(self._config, self._capture, name) for name in entities}
+        self._check()
         create_topics(self._capture, self._place)
         position, time_us = self._begin(until_s)
         zeros = {name: [0] * len(self._ends(name)) for name in entities}
@@ -145,30 +147,8 @@ class _Resync:
         self._job.await_checkpoint(until_s, self._beat)
         return Resynced({name: rows[tables[name]] for name in entities}, time.monotonic() - began_s)
 
-    def _tables(self, entities: Sequence[str]) -> dict[str, str]:
-        tables = {name: self._topic(name).removeprefix(f"{self._capture.topic_prefix}.") for name in entities}
-        for name in entities:
-            if self._config.entities[name].keyless is not None:
-                raise UserError(
-                    f"client {self._capture.client}: found entity {name} without a key, expected one: rows "
-                    "are read again by it"
-                )
-        missing = [table for table in tables.values() if table not in self._capture.tables]
-        if missing:
-            raise UserError(
-                f"client {self._capture.client}: found {', '.join(missing)} not captured, expected it in "
-                "capture.tables"
-            )
-        return tables
-
-    def _check(self, tables: Mapping[str, str]) -> None:
+    def _check(self) -> None:
         client = self._capture.client
-        keyless = self._connection.execute(_KEYLESS, (list(tables.values()),)).fetchall()
-        if keyless:
-            names = ", ".join(name for (name,) in keyless)
-            raise UserError(
-                f"client {client}: found no primary key of {names}, expected one: tables are read by it"
-            )
         config = rest_of(self._capture, self._place, 10.0).config()
         if config is None or config.get("signal.kafka.topic") != self._capture.signals_topic:
             found = "no connector" if config is None else "a connector without signals"

@@ -133,7 +133,10 @@ def alerts_of(capture: Capture, place: Place, states: tuple[str, str, str], slot
         alerts.append(f"there is no connector {capture.connector}: tillstream capture create {client}")
     elif "FAILED" in {connector, task}:
         alerts.append(f"the connector failed: {failure}")
-    again = f"'tillstream capture create {client}', then 'tillstream resync {client} --all', repair it"
+    again = (
+        f"'tillstream capture create {client}', then 'tillstream resync {client} --all', repair all tables "
+        "that have a primary key"
+    )
     if slot is None and connector != "MISSING":
         alerts.append(f"there is no replication slot {capture.slot}, so changes are lost: {again}")
     elif slot is not None and slot.is_lost:

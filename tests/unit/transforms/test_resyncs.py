@@ -150,6 +150,15 @@ def test_a_note_of_an_earlier_release_is_read(shard: Shard) -> None:
     assert shard.tell("sweep", 3) == [("t",)]
 
 
+def test_rows_that_outlive_a_truncate_outlive_a_sweep() -> None:
+    """With on_truncate keep rows are written again, and nothing is deleted."""
+    shard = Shard(client(on_truncate="keep"))
+    shard.read((1, 10), (2, 20), op=Operation.CREATE)
+    shard.tell("resync", 0)
+    assert shard.read((1, 55)) == [("u", 1)]
+    assert shard.tell("sweep", 4) == []
+
+
 def test_a_change_that_comes_meanwhile_wins(shard: Shard) -> None:
     """A read that was taken before a change does not take it back."""
     shard.tell("resync", 0)
