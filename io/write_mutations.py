@@ -17,9 +17,9 @@ from tillstream.io.sinks.letters import letter_id
 from tillstream.io.sinks.unavailable import whole_rows
 from tillstream.pipelines.isolation.budget import ErrorBudget
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
-from tillstream.pipelines.transactions import MutationUnit
+from tillstream.pipelines.transactions import batches_of
 
-__all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce", "WriteUnits"]
+__all__ = ["WriteDeadLetters", "WriteMutations", "WriteMutationsOnce"]
 
 # Bounds memory where a bundle is a whole bounded input.
 _BUFFERED_MUTATIONS_MAX = 50_000
@@ -28,7 +28,8 @@ _BUFFERED_MUTATIONS_MAX = 50_000
 class WriteMutations(beam.DoFn):
     """Write each bundle's mutations, one transaction a sink.
 
-    Input: (shard key, MutationBatch frame), a shard's batches in order. Output: nothing; rows that a sink
+    Input: (shard key, MutationBatch frame), a shard's batches in order; or (GATHERED, MutationUnit frame) in
+    order. Output: nothing; rows that a sink
     refuses go to the client's store of dead letters before the others are committed. Dead letters that a
     batch settles are marked there once all of its sinks have it.
 
@@ -62,8 +63,9 @@ class WriteMutations(beam.DoFn):
         self._settled: dict[str, DeadLetter] = {}
 
     def process(self, element: tuple[bytes, bytes]) -> tuple[()]:
-        """Buffer a batch for each of its sinks; write when many have gathered."""
-        self._buffer(MutationBatch.decode(element[1]))
+        """Buffer a frame's batches for each of their sinks; write when many have gathered."""
+        for batch in batches_of(element[1]):
+            self._buffer(batch)
         self._write_many()
         return ()
 
@@ -138,7 +140,9 @@ class WriteMutationsOnce(WriteMutations):
 
     Delivery guarantees:
         As each sink's own; exactly-once for those that keep a ledger. A batch comes here only after the
-        checkpoint that holds it is complete, so a replay brings the same number with the same content.
+        checkpoint that holds it is complete, so a replay brings the same number with the same content. All
+        batches of a unit come to a sink in one `write`; a sink that applies that in one transaction shows all
+        of them at once. What waited in a savepoint of either `delivery.atomicity` is read.
     """
 
     # Declared, never used: a step with state is a stage of its own and keeps one shard with one subtask, in
@@ -151,30 +155,8 @@ class WriteMutationsOnce(WriteMutations):
         element: tuple[bytes, bytes],
         keyed: Any = beam.DoFn.StateParam(KEYED),  # noqa: ARG002
     ) -> tuple[()]:
-        """Buffer a batch for each of its sinks; write when many have gathered."""
+        """Buffer a frame's batches for each of their sinks; write when many have gathered."""
         return super().process(element)
-
-
-class WriteUnits(WriteMutationsOnce):
-    """Write each bundle's transactions, none of them cut.
-
-    Input: (GATHERED, MutationUnit frame), in order. Output and what it needs: as of `WriteMutationsOnce`.
-
-    Delivery guarantees:
-        As of `WriteMutationsOnce`. All batches of a unit come to a sink in one `write`; a sink that applies
-        that in one transaction shows all of them at once.
-    """
-
-    def process(
-        self,
-        element: tuple[bytes, bytes],
-        keyed: Any = beam.DoFn.StateParam(WriteMutationsOnce.KEYED),  # noqa: ARG002
-    ) -> tuple[()]:
-        """Buffer a unit's batches for each of their sinks; write when many have gathered."""
-        for batch in MutationUnit.decode(element[1]).batches:
-            self._buffer(batch)
-        self._write_many()
-        return ()
 
 
 class WriteDeadLetters(beam.DoFn):

@@ -10,7 +10,7 @@ from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
 from tillstream.io.sinks import Writer
 from tillstream.io.stable_input import StableInputParDo
-from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce, WriteUnits
+from tillstream.io.write_mutations import WriteDeadLetters, WriteMutations, WriteMutationsOnce
 from tillstream.pipelines.transactions import TRANSACTIONS
 from tillstream.transforms.flows import flows_of, registry_of
 from tillstream.transforms.resolving import resolve
@@ -55,7 +55,7 @@ def build(
         write = beam.ParDo(WriteMutations(config))
     elif launch.gathers:
         # All come to one writer.
-        write = StableInputParDo(WriteUnits(config, writer._replace(parallelism=1)))
+        write = StableInputParDo(WriteMutationsOnce(config, writer._replace(parallelism=1)))
         batches = gather(config, writer.generation, batches, read[TRANSACTIONS])
     else:
         # With state of its own: that keeps a shard's batches with one writer, in order, and makes the

@@ -6,12 +6,23 @@ it, and a topic of its own says of each transaction how many events of each tabl
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from tillstream.pipelines.framing import Framed
 from tillstream.pipelines.records import MutationBatch
 
-__all__ = ["GATHERED", "NOBODY", "TRANSACTIONS", "Ended", "MutationUnit", "Share", "transaction_id"]
+__all__ = [
+    "GATHERED",
+    "NOBODY",
+    "TRANSACTIONS",
+    "Ended",
+    "MutationUnit",
+    "Share",
+    "batches_of",
+    "transaction_id",
+]
 
 # Tag of the reading stages' output that tells of transactions.
 TRANSACTIONS = "transactions"
@@ -19,6 +30,8 @@ TRANSACTIONS = "transactions"
 GATHERED = b"transactions"
 # In place of a transaction's index: the row belongs to none.
 NOBODY = -1
+# How units of the first version begin: an array of one, where a batch has its many fields.
+_FIRST_UNITS = b"\x01\x91"
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
@@ -68,7 +81,28 @@ class MutationUnit(Framed, frozen=True, array_like=True):
         batches: in the order in which they must be applied.
     """
 
+    # Not that of a MutationBatch: both wait for checkpoints before the same stage.
+    FRAME_VERSION: ClassVar[int] = 2
+
     batches: tuple[MutationBatch, ...]
+
+
+_UNITS = bytes((MutationUnit.FRAME_VERSION,))
+
+
+def batches_of(frame: bytes) -> tuple[MutationBatch, ...]:
+    """Read the frame of a unit, or that of one batch, by how it begins.
+
+    A job that goes from row by row to whole transactions finds batches in its savepoint, which waited there.
+
+    Raises:
+        ValueError: if the frame is damaged, or of a version that this release does not read.
+    """
+    if frame[:1] == _UNITS:
+        return MutationUnit.decode(frame).batches
+    if frame[:2] == _FIRST_UNITS:
+        return MutationUnit.decode(_UNITS + frame[1:]).batches
+    return (MutationBatch.decode(frame),)
 
 
 def transaction_id(text: str) -> str:

@@ -12,7 +12,7 @@ from tillstream.configs import ClientConfig
 from tillstream.io import write_mutations
 from tillstream.io.sinks.base import Refuse
 from tillstream.io.sinks.letters import refused
-from tillstream.io.write_mutations import WriteMutations, WriteUnits
+from tillstream.io.write_mutations import WriteMutations, WriteMutationsOnce
 from tillstream.pipelines.records import DeadLetter, MutationBatch
 from tillstream.pipelines.transactions import GATHERED, MutationUnit
 
@@ -116,7 +116,7 @@ def test_a_unit_is_never_cut(sinks: Sinks, monkeypatch: pytest.MonkeyPatch) -> N
         writes.append([each.sequence for each in batches])
 
     monkeypatch.setattr(Sinks, "write", note)
-    stage = WriteUnits(CONFIG)
+    stage = WriteMutationsOnce(CONFIG)
     stage.setup()
     stage.start_bundle()
     numbers = iter(range(1, 9))
@@ -127,3 +127,16 @@ def test_a_unit_is_never_cut(sinks: Sinks, monkeypatch: pytest.MonkeyPatch) -> N
     stage.finish_bundle()
     assert writes == [[1, 2, 3, 4, 5]] * 2 + [[6, 7]] * 2
     assert sinks.found == []
+
+
+@pytest.mark.parametrize("wrap", [True, False])
+def test_what_waited_in_a_savepoint_is_read_in_either_mode(sinks: Sinks, wrap: Any) -> None:
+    """A batch that waited row by row comes to the writer of whole transactions, and a unit to the other."""
+    made = msgspec.structs.replace(batch("id", upsert(1)), sequence=4)
+    frame = MutationUnit((made,)).encode() if wrap else made.encode()
+    for stage in (WriteMutations(CONFIG), WriteMutationsOnce(CONFIG)):
+        stage.setup()
+        stage.start_bundle()
+        stage.process((b"s0", frame))
+        stage.finish_bundle()
+    assert sinks.found == [("east", 4, 1), ("west", 4, 1)] * 2
