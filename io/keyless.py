@@ -55,6 +55,7 @@ class KeylessReader:
     def __init__(self, config: ClientConfig, entity: str, shard_of: Callable[[tuple[Any, ...]], int]) -> None:
         self._is_append = config.entities[entity].keyless == "append"
         self._shard_of = shard_of
+        self._names = {b'"%b"' % name.encode(): name for name in config.entities[entity].key}
         self._secret = _secret(config, entity)
         self._rows = _Canonical(config, entity)
 
@@ -68,7 +69,8 @@ class KeylessReader:
 
         Raises:
             RecordError: `unsupported_operation` for an update or delete where rows are only added,
-                `missing_row` where the row before was not sent.
+                `missing_row` where the row before was not sent, `schema` where a column has the name of one
+                that rows get here.
         """
         if is_own_message(record):
             return ()
@@ -114,17 +116,33 @@ class KeylessReader:
                 f"found a {operation.name.lower()} event, expected rows to be added alone, because keyless "
                 f"is append: set keyless to full_row, and {_FULL}",
             )
+        self._check_names(record.after)
         key = (self._event(topic, partition, record, record.after),)
         if operation is Operation.MESSAGE:
             operation = Operation.CREATE
         return self._shard_of(key), _replace(record, key=key, operation=operation)
 
     def _half(self, topic: str, partition: int, half: ChangeRecord, row: bytes) -> tuple[int, ChangeRecord]:
+        self._check_names(row)
         is_delete = half.operation is Operation.DELETE
         row_id = self._digest(self._rows.encoded(row), _ROW_ID_BYTES)
         key = (row_id, self._event(topic, partition, half, b""))
         rows = (row, None) if is_delete else (None, row)
         return self._shard_of((row_id,)), _replace(half, key=key, before=rows[0], after=rows[1])
+
+    def _check_names(self, row: bytes) -> None:
+        """Refuse a row whose own column would take the place of its key: the last one of a name counts."""
+        # Without an escape a name stands there as it is, and nearly always does not.
+        if not (b"\\u" in row or any(name in row for name in self._names)):
+            return
+        with suppress(msgspec.MsgspecError, ArithmeticError, UnicodeDecodeError, RecursionError):
+            found = [name for name in self._names.values() if name in _decode(row)]
+            if found:
+                raise RecordError(
+                    "schema",
+                    f"found column {found[0]!r}, whose name no column of a table without a key may have, "
+                    "because it is that of the key which its rows get: rename it in the source",
+                )
 
     def _event(self, topic: str, partition: int, record: ChangeRecord, row: bytes) -> str:
         operation = record.operation

@@ -148,6 +148,21 @@ def test_what_is_no_number_of_json_either_is_left_to_the_contract() -> None:
     assert row_id(b'{"id":1,"price":1e99999999999999999999}')
 
 
+@pytest.mark.parametrize(
+    ("keyless", "name"), [("append", "_event_id"), ("full_row", "_row_id"), ("full_row", "_copy")]
+)
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_column_must_not_be_named_as_those_of_the_key(keyless: str, name: str, *, escaped: bool) -> None:
+    """It would stand in the key's place; as a value, or deeper in, the name does no harm."""
+    taken = row(**{name: 1})
+    if escaped:
+        taken = taken.replace(b'"_', b'"\\u005f')
+    with pytest.raises(RecordError, match=f"schema: found column '{name}', .*: rename it in the source"):
+        reader(keyless).split("t", 0, change("c", None, taken))
+    fine = row(more={name: 1}, text=name)
+    assert reader(keyless).split("t", 0, change("c", None, fine))[0][1].after == fine
+
+
 def test_columns_that_evolve_tell_rows_apart() -> None:
     """They are delivered too; one that is null is as if it were not there."""
     evolve = {"schema_evolution": {"columns": "evolve"}}
