@@ -220,9 +220,6 @@ class AvroCodec(EnvelopeCodec):
         shards: as of `Codec`.
         columns: as of `Codec`.
         events: name the files of the schemas.
-
-    Raises:
-        ConfigError: where a file cannot be read, or holds no schema of an envelope.
     """
 
     def __init__(
@@ -236,11 +233,20 @@ class AvroCodec(EnvelopeCodec):
         super().__init__(entity, key_columns, shards, columns, events)
         assert events.avro_schema_file is not None  # the config's checks
         self._file = events.avro_schema_file
-        # What is wrong with it is told before the first message.
-        _, self._single = self._in_file("avro_schema_file", self._file, self.envelope_of)
         self._key_file = events.avro_key_schema_file
-        self._key_single = b""
+        self._single = self._key_single = b""
         self.reads_keys = self._key_file is not None
+
+    def bind(self, client: str) -> None:  # noqa: ARG002
+        """Read the schemas, so that what is wrong with a file is told before the first message.
+
+        Raises:
+            ConfigError: where a file cannot be read, or is no schema of an envelope or of the entity's key.
+        """
+        self._envelopes[b""], self._single = self._in_file("avro_schema_file", self._file, self.envelope_of)
+        if self._key_file is not None:
+            field = "avro_key_schema_file"
+            self._keys[b""], self._key_single = self._in_file(field, self._key_file, self.key_of)
 
     def decode(
         self, key: bytes | None, value: bytes, offset: int, headers: Headers = None
@@ -249,23 +255,16 @@ class AvroCodec(EnvelopeCodec):
         if value.startswith(_SINGLE_OBJECT) and value.startswith(self._single):
             value = value[_FINGERPRINTED:]
         if key is not None and self.reads_keys and key.startswith(_SINGLE_OBJECT):
-            self._found_key()
             key = key[_FINGERPRINTED:] if key.startswith(self._key_single) else key
         return super().decode(key, value, offset, headers)
 
     def envelope(self, head: bytes) -> EnvelopePlan:  # noqa: ARG002
         """Return what reads a message."""
-        plan, _ = self._in_file("avro_schema_file", self._file, self.envelope_of)
-        return plan
+        return self._envelopes[b""]
 
     def key(self, head: bytes) -> KeyPlan:  # noqa: ARG002
         """Return what reads a key."""
-        return self._found_key()
-
-    def _found_key(self) -> KeyPlan:
-        assert self._key_file is not None  # the callers looked
-        plan, self._key_single = self._in_file("avro_key_schema_file", self._key_file, self.key_of)
-        return plan
+        return self._keys[b""]
 
     def _in_file(
         self, field: str, pattern: str, compiled: Callable[[Callable[[], Node]], _Plan]

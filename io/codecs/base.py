@@ -130,8 +130,12 @@ class Codec(ABC):
         """
         raise NotImplementedError
 
-    def bind(self, client: str) -> None:  # noqa: B027  (most codecs need no secrets)
-        """Say whose secrets the codec may use, before the first message is decoded; most need none."""
+    def bind(self, client: str) -> None:  # noqa: B027  (most codecs need neither)
+        """Say whose secrets the codec may use, after all else is set; read what stands in files.
+
+        Raises:
+            ConfigError: where something in a file is wrong.
+        """
 
     def accept_other_keys(self) -> None:
         """Let messages have keys of other columns than the entity's; before the first one is decoded."""
@@ -226,12 +230,12 @@ def codec_for(config: ClientConfig, entity: str) -> Codec:
         described.columns(),
         config.source.events,
     )
-    codec.bind(config.client)
     if described.message_key == "ignore" or described.keyless is not None:
         codec.accept_other_keys()
     # Equal rows without a key are told apart by their number in the transaction.
     if config.delivery.atomicity == "transaction" or described.keyless is not None:
         codec.read_transactions()
+    codec.bind(config.client)
     return codec
 
 

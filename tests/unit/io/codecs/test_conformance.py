@@ -66,6 +66,7 @@ def _codec(events: dict[str, Any]) -> Codec:
     )
     codec = codec_for(config, EXPECTED["entity"])
     codec.read_transactions()
+    codec.bind(config.client)
     return codec
 
 
