@@ -95,16 +95,16 @@ def prepare(connection: psycopg.Connection[Any], capture: Capture, password: str
 
 
 def set_password(connection: psycopg.Connection[Any], role: str, password: str) -> None:
-    """Give a role another password; sessions of it go on."""
+    """Give a role another password; sessions of it go on.
+
+    The server gets what it keeps, a SCRAM verifier (PostgreSQL documentation, "Password Authentication"): the
+    password itself would stand in its log, in `pg_stat_activity`, and in what extensions keep of statements.
+    """
     from psycopg import sql
 
-    with connection.transaction():
-        if _is_super(connection):
-            # Else a server that logs all statements logs this one.
-            connection.execute("set local log_statement = 'none'")
-            connection.execute("set local log_min_duration_statement = -1")
-        statement = sql.SQL("alter role {} password {}")
-        connection.execute(statement.format(sql.Identifier(role), sql.Literal(password)))
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    statement = sql.SQL("alter role {} password {}")
+    connection.execute(statement.format(sql.Identifier(role), sql.Literal(verifier.decode())))
 
 
 def cap_slots(connection: psycopg.Connection[Any], max_bytes: int) -> str:
