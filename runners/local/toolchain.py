@@ -98,10 +98,10 @@ def _install_java() -> str:
 
 
 def digest(folder: Path = JAVA_FOLDER) -> str:
-    """Return twelve hexadecimal digits that change with any of the poms."""
+    """Return twelve hexadecimal digits that change with any of the poms and sources."""
     content = hashlib.sha256()
-    for pom in sorted(folder.rglob("pom.xml")):
-        content.update(str(pom.relative_to(folder)).encode() + b"\0" + pom.read_bytes() + b"\0")
+    for path in sorted([*folder.rglob("pom.xml"), *folder.rglob("*.java")]):
+        content.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
     return content.hexdigest()[:12]
 
 

@@ -22,7 +22,7 @@ from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
 _WAIT_S = 90.0
-_LOG_LINES = 40
+_LOG_LINES = 60
 
 
 def wait_until(condition: Callable[[], Any], what: str, deadline_s: float = _WAIT_S) -> Any:
@@ -153,6 +153,12 @@ class Client:
                 return connection.execute(statement.encode()).fetchall()
             except psycopg.errors.UndefinedTable:
                 return []
+
+    def execute(self, statements: str) -> None:
+        """Run statements in the client's schema of the warehouse."""
+        with psycopg.connect(self.stack.addresses.warehouse.dsn(), autocommit=True) as connection:
+            connection.execute(f"set search_path to {self.name}".encode())
+            connection.execute(statements.encode())
 
     def rows(self) -> int:
         """Return how many rows the warehouse shows."""
