@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -113,3 +114,12 @@ def test_fetch_works_from_a_read_only_package(maven: Path) -> None:
     _program(maven, "touch written && " + _MVNW_THAT_WORKS.strip())
     ensure_jars()
     assert sorted(file.name for file in maven.parent.iterdir()) == ["mvnw", "pom.xml"]
+
+
+def test_the_runner_is_compiled_for_the_flink_that_runs() -> None:
+    """Maven cannot read setup.py, so the two say the same."""
+    pom = (JAVA_FOLDER / "pom.xml").read_text(encoding="utf-8")
+    version = re.search(r"<flink.version>(.+)</flink.version>", pom)
+    assert version is not None
+    setup = (Path(__file__).parents[4] / "setup.py").read_text(encoding="utf-8")
+    assert f'"apache-flink-libraries=={version[1]}"' in setup
