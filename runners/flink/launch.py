@@ -11,13 +11,15 @@ from pathlib import Path
 
 from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.flink.rest import FlinkRest, JobFailedError
 from tillstream.runners.stopping import stop_of
 
 __all__ = ["Launched", "launch"]
 
 _RUNNING = frozenset({"RUNNING", "FINISHED"})
 _START_DEADLINE_S = 60.0
+# Source: Flink 1.19, Checkpoints.loadAndValidateCheckpoint.
+_UNMAPPED = "Cannot map checkpoint/savepoint state for operator"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def launch(
         progress: called with a line at each step.
 
     Raises:
-        UserError: if a job of this client runs already.
+        UserError: if a job of this client runs already, or lacks a stage whose state the savepoint holds.
         UnavailableError: if the cluster does not answer.
         JobFailedError: if the job fails.
     """
@@ -91,8 +93,21 @@ def launch(
         )
     finally:
         rest.delete_jar(jar_id)
-    rest.wait(job_id, _RUNNING, _START_DEADLINE_S)
-    rest.wait_for_tasks(job_id, _START_DEADLINE_S)
+    _await_start(rest, job_id, config.client, savepoint)
     if wait and bounded:
         rest.wait(job_id, frozenset({"FINISHED"}), float("inf"))
     return Launched(job_id, f"{rest.url}/#/job/running/{job_id}", generation)
+
+
+def _await_start(rest: FlinkRest, job_id: str, client: str, savepoint: str | None) -> None:
+    try:
+        rest.wait(job_id, _RUNNING, _START_DEADLINE_S)
+        rest.wait_for_tasks(job_id, _START_DEADLINE_S)
+    except JobFailedError as error:
+        if savepoint is None or _UNMAPPED not in rest.root_cause(job_id):
+            raise
+        raise UserError(
+            f"savepoint {savepoint}: found state of a stage that the job of {client} no longer has, expected "
+            f"all of its stages: put back into the config what was removed. Where delivery.atomicity was set "
+            f"from transaction to row, see docs/transactions.md, 'Change over'"
+        ) from error

@@ -1,0 +1,65 @@
+"""A launch says what is wrong with the savepoint where Flink cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tillstream.configs import ClientConfig
+from tillstream.pipelines.errors import UserError
+from tillstream.runners.flink import jar, launch
+from tillstream.runners.flink.rest import FlinkRest, JobFailedError
+
+CONFIG = ClientConfig.model_validate(
+    {
+        "client": "acme",
+        "source": {"kafka": {"bootstrap_servers": "b:9092"}},
+        "entities": {"things": {"topic": "t", "key": ["id"], "sinks": ["out"]}},
+        "sinks": {"out": {"type": "files", "path": "out"}},
+    }
+)
+# As Flink 1.19 words it.
+REFUSED = (
+    "java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/s. Cannot map "
+    "checkpoint/savepoint state for operator 0a448493b4782967b150582570326227 to the new program, because "
+    "the operator is not available in the new program."
+)
+
+
+class Rest(FlinkRest):
+    """Be a cluster on which every job fails at once."""
+
+    cause = ""
+
+    def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        del method, arguments
+        return {
+            "/jobs/overview": {"jobs": []},
+            "/jars/upload": {"filename": "/x/a.jar"},
+            "/jars/a.jar/run": {"jobid": "7"},
+            "/jobs/7": {"state": "FAILED", "vertices": []},
+            "/jobs/7/exceptions": {"root-exception": self.cause},
+        }.get(path, {})
+
+
+def failed(monkeypatch: pytest.MonkeyPatch, cause: str, savepoint: str | None) -> None:
+    """Launch a job that fails."""
+    monkeypatch.setattr(Rest, "cause", cause)
+    monkeypatch.setattr(launch, "FlinkRest", Rest)
+    monkeypatch.setattr(launch, "stop_of", lambda *_: None)
+    monkeypatch.setattr(jar, "write_jar", lambda _, path, *__, **___: Path(path).write_bytes(b"jar"))
+    launch.launch(CONFIG, Path(), savepoint=savepoint)
+
+
+def test_a_stage_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flink names the operator by a hash, and how to lose its state."""
+    with pytest.raises(UserError, match=r"savepoint /s: .* docs/transactions.md, 'Change over'"):
+        failed(monkeypatch, REFUSED, "/s")
+
+
+def test_other_failures_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The words of the root cause say more."""
+    with pytest.raises(JobFailedError, match="no such host"):
+        failed(monkeypatch, "no such host", "/s")
