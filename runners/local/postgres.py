@@ -75,7 +75,7 @@ class Postgres(Service):
         # `postgres` gets no password, so that nobody can log in as it over the network. Single-user mode
         # takes one statement a line on its standard input: no password on a command line.
         self._run(
-            *("postgres", "--single", "-D", part, "postgres"),
+            *("postgres", "--single", "-D", part, "-c", "log_min_error_statement=panic", "postgres"),
             given=(
                 f"create role {self.user} login {self.role_options} password '{password}';\n"
                 f"create database {self.name} owner {self.user};\n"
