@@ -18,6 +18,12 @@ import msgspec
 from tillstream.configs import Column
 from tillstream.pipelines.errors import RecordError
 from tillstream.pipelines.records import RowSchema
+from tillstream.transforms.contracts.digits import (
+    exact_numbers,
+    has_nanoseconds,
+    refuse_nanoseconds,
+    time_columns,
+)
 from tillstream.transforms.contracts.rules import check_of, explained, ruled
 from tillstream.transforms.contracts.unavailable import Unavailable, refuse_unknown
 from tillstream.transforms.contracts.wire import ANY_JSON, RARE, plain_type, python_converter, wire_converter
@@ -67,10 +73,16 @@ class CompiledContract:
         self._lacking: dict[tuple[str, ...], CompiledContract] = {}
         self._loose: tuple[_Compiled, Callable[[bytes], Any]] | None = None
         self._key = _compile([by_name[name] for name in key])
+        self._times = time_columns(columns)
+        self._key_times = tuple([name for name in self._times if name in self.key_columns])
         self._rare = _with_rare(columns)
         self._arguments = (strict, ignored)
-        self._decode_json = msgspec.json.Decoder(self._row.struct).decode
-        self._decode_many = msgspec.json.Decoder(list[self._row.struct]).decode  # type: ignore[name-defined]
+        self._numbers = exact_numbers(columns)
+        decoder, rows = msgspec.json.Decoder, list[self._row.struct]  # type: ignore[name-defined]
+        self._decode_json = decoder(self._row.struct, float_hook=self._numbers).decode
+        self._decode_many = decoder(rows, float_hook=self._numbers).decode
+        # Transforms see floats inside of JSON.
+        self._decode_typed = decoder(self._row.struct).decode
         self.key_of = _picker([self.columns.index(name) for name in key])
 
     def declare(self, schema: RowSchema) -> None:
@@ -82,6 +94,8 @@ class CompiledContract:
         Raises:
             RecordError: `contract` with the column and the rule it breaks, `malformed` where it is no row.
         """
+        if self._times and has_nanoseconds(row):
+            refuse_nanoseconds(row, self._times)
         try:
             return self._row.wire(self._decode_json(row))
         except msgspec.ValidationError as error:
@@ -96,7 +110,7 @@ class CompiledContract:
         strict, ignored = self._arguments
         compiled = _compile(self._rare or (), strict=strict, ignored=ignored)
         try:
-            return compiled.wire(msgspec.json.decode(row, type=compiled.struct))
+            return compiled.wire(msgspec.json.Decoder(compiled.struct, float_hook=self._numbers).decode(row))
         except msgspec.ValidationError as error:
             raise RecordError("contract", explained(error, self._all)) from error
 
@@ -123,7 +137,7 @@ class CompiledContract:
 
         Decimals come as Decimal, instants as aware datetimes, dates, times and UUIDs as such, JSON decoded.
         """
-        return self._typed(row, self._row, self._decode_json)
+        return self._typed(row, self._row, self._decode_typed)
 
     def typed_loosely(self, row: bytes) -> dict[str, Any]:
         """Return what `typed` does, of a row that may lack columns, as rows before a change do: None."""
@@ -133,6 +147,8 @@ class CompiledContract:
         return self._typed(row, *self._loose)
 
     def _typed(self, row: bytes, compiled: _Compiled, decode: Callable[[bytes], Any]) -> dict[str, Any]:
+        if self._times and has_nanoseconds(row):
+            refuse_nanoseconds(row, self._times)
         try:
             values = list(compiled.values(decode(row)))
         except msgspec.ValidationError as error:
@@ -149,14 +165,18 @@ class CompiledContract:
 
     def decode_many(self, rows: Sequence[bytes]) -> list[Values] | None:
         """Return the wire forms of JSON rows in one go; None where `decode` refuses one of them."""
+        joined = b"[%b]" % b",".join(rows)
+        if self._times and has_nanoseconds(joined):
+            return None
         try:
-            found = self._decode_many(b"[%b]" % b",".join(rows))
+            found = self._decode_many(joined)
             return [self._row.wire(row) for row in found] if len(found) == len(rows) else None
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, RecordError):
             return None
 
     def convert(self, row: Mapping[str, Any]) -> Values:
         """Return the wire form of a row of Python values; raises RecordError as `decode` does."""
+        refuse_nanoseconds(row, self._times)
         try:
             return self._row.convert(row)
         except msgspec.ValidationError as error:
@@ -164,6 +184,7 @@ class CompiledContract:
 
     def convert_key(self, key: Mapping[str, Any]) -> Values:
         """Return the wire form of a key of Python or JSON values; raises RecordError."""
+        refuse_nanoseconds(key, self._key_times)
         try:
             return self._key.convert(key)
         except msgspec.ValidationError as error:

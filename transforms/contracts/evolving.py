@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, NoReturn
 
@@ -28,8 +28,16 @@ __all__ = ["EvolvingContract", "contract_for"]
 _EVOLVED_COLUMNS_MAX = 500
 _PLACE = re.compile(r"at `\$\.([^`\[]+)")
 
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"found {text:.40}, expected a number") from None
+
+
 # Numbers keep all their digits on the way through Python.
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+_decode = msgspec.json.Decoder(float_hook=_number).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 

@@ -228,7 +228,11 @@ def _rare_converter(column: Column) -> Callable[[Any], Any]:
 
     def convert(value: Any) -> Any:
         try:
-            found = msgspec.convert(value, kind)
+            if isinstance(value, msgspec.Raw):
+                # A number, beside columns of JSON.
+                found = msgspec.json.decode(value, type=kind)
+            else:
+                found = msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             if column.kind == "decimal":
                 return _rare_decimal(value, column)
