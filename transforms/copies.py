@@ -32,6 +32,7 @@ class _Copies(msgspec.Struct, array_like=True):
         read: how many it has read.
         recent: newest changes of the stream: position, and 1 for one more or -1 for one less.
         version: of this form.
+        added: how many of those that the snapshot has read were not known by then.
     """
 
     count: int = 0
@@ -40,6 +41,7 @@ class _Copies(msgspec.Struct, array_like=True):
     read: int = 0
     recent: list[tuple[Position, int]] = []
     version: int = _VERSION
+    added: int = 0
 
     def ahead_of(self, position: Position) -> int:
         """Return how many more there are by changes that are newer than a snapshot or truncate."""
@@ -55,10 +57,20 @@ class _Copies(msgspec.Struct, array_like=True):
             return self.read + self.ahead_of(self.snapshot)
         return self.ahead_of(position)
 
-    def note(self, position: Position, by: int) -> None:
-        """Count a change of the stream."""
+    def note(self, position: Position, by: int) -> bool:
+        """Count a change of the stream; return False where a snapshot has read what it left."""
+        if self.snapshot and is_before(position, self.snapshot) and self._has_read(by):
+            self.added -= by
+            return False
         self.count += by
         self.recent = [*self.recent, (position, by)][-_RECENT_MAX:]
+        return True
+
+    def _has_read(self, by: int) -> bool:
+        """Tell whether what the snapshot has read contains a change that comes behind it already."""
+        if by > 0:
+            return self.added > 0
+        return self.count - self.ahead_of(self.snapshot) - self.added <= self.read
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,8 +90,10 @@ class CopyBook:
     Delivery guarantees:
         Exactly-once: the counts lie in the checkpoint that holds the read offsets, behind deduplication.
         State and memory: some 150 bytes of state and 500 of memory for each distinct row, for as long as it
-        is there. Snapshots and truncates are exact as long as at most 16 later changes of equal rows come
-        before them from other partitions. A snapshot with fewer copies than are known takes none away.
+        is there and one `dedup.horizon_s` longer: what comes behind its end, from other partitions, is
+        counted till then. A delete of a row that never came is forgotten then too. Snapshots and truncates
+        are exact as long as at most 16 later changes of equal rows come before them from other partitions.
+        A snapshot with fewer copies than are known takes none away.
 
     Args:
         config: the client's.
@@ -92,6 +106,7 @@ class CopyBook:
         self.entities = frozenset(
             name for name, entity in config.entities.items() if entity.keyless == "full_row"
         )
+        self._horizon_us = config.dedup.horizon_us
 
     def apply(
         self, batch: ChangeBatch, state: Shard[StateEntry], passed: Position = ()
@@ -125,7 +140,7 @@ class CopyBook:
             number = _count(copies, record, passed)
             if number:
                 made.append(_replace(record, key=(record.key[0], copies.gone + number)))
-        _keep(state, known)
+        self._keep(batch, state, known)
         return _replace(batch, records=tuple(made))
 
     def truncate(self, batch: ChangeBatch, state: Shard[StateEntry]) -> list[tuple[Any, ...]]:
@@ -143,9 +158,33 @@ class CopyBook:
             keys += [(place[2], copies.gone + number) for number in range(first, first + swept)]
             copies.gone += swept if first == 1 else 0
             copies.count = left
+            known_between = copies.ahead_of(position) - copies.ahead_of(copies.snapshot)
+            copies.added = max(copies.read - known_between, 0) if copies.read_since(position) else 0
             copies.recent = [each for each in copies.recent if not is_before(each[0], position)]
-        _keep(state, known)
+        self._keep(batch, state, known)
         return sorted(keys)
+
+    def _keep(self, batch: ChangeBatch, state: Shard[StateEntry], known: dict[Key, _Copies]) -> None:
+        """Write what a batch changed, and forget the rows that have been gone for a horizon."""
+        newest_us = max([state.newest_us or 0, *[each.source_time_us for each in batch.records]])
+        fading = _fading(state)
+        kept: dict[Key, StateEntry] = {}
+        for place, copies in known.items():
+            fading.pop(place, None)
+            if copies.count > 0:
+                kept[place] = (FOREVER_US, _encode(copies))
+            elif copies.recent or copies.count:
+                fading[place] = FOREVER_US + newest_us
+                kept[place] = (fading[place], _encode(copies))
+            else:
+                state.delete(place)
+        state.update(kept, newest_us)
+        while fading:
+            place = next(iter(fading))
+            if fading[place] >= FOREVER_US + newest_us - self._horizon_us:
+                break
+            del fading[place]
+            state.delete(place)
 
 
 def with_key_columns(batch: ChangeBatch) -> ChangeBatch:
@@ -174,17 +213,17 @@ def _count(copies: _Copies, record: ChangeRecord, passed: Position) -> int:
     position = record.position
     if record.operation is Operation.DELETE:
         number = copies.count
-        copies.note(position, -1)
-        return max(number, 0)
+        return max(number, 0) if copies.note(position, -1) else 0
     if record.operation is Operation.SNAPSHOT:
         if copies.snapshot != position or not position:
-            copies.snapshot, copies.read = position, 0
+            copies.snapshot, copies.read, copies.added = position, 0, 0
         copies.read += 1
         if copies.read <= copies.count - copies.ahead_of(position):
             return copies.read if passed and position >= passed else 0
         copies.count += 1
-    else:
-        copies.note(position, 1)
+        copies.added += 1
+    elif not copies.note(position, 1):
+        return 0
     return max(copies.count, 0)
 
 
@@ -201,8 +240,14 @@ def _read(state: Shard[StateEntry], place: Key) -> _Copies:
     return found
 
 
-def _keep(state: Shard[StateEntry], known: dict[Key, _Copies]) -> None:
-    state.update({place: (FOREVER_US, _encode(each)) for place, each in known.items() if each.count})
-    for place, each in known.items():
-        if not each.count:
-            state.delete(place)
+def _fading(state: Shard[StateEntry]) -> dict[Key, int]:
+    """Return the rows that are gone, the first to forget first; their times lie behind `FOREVER_US`."""
+    found: dict[Key, int] | None = state.derived.get(_PLACE)
+    if found is None:
+        gone = [
+            (entry[0], place)
+            for place, entry in state.index.items()
+            if place[0] == _PLACE and entry[0] > FOREVER_US
+        ]
+        found = state.derived[_PLACE] = {place: time_us for time_us, place in sorted(gone)}
+    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from tillstream.configs import ClientConfig
@@ -20,7 +22,7 @@ from tillstream.transforms.copies import CopyBook, with_key_columns
 from tillstream.transforms.fake_state import FakeBag, FakeCell, FakeState
 from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.packing import MutationPacker
-from tillstream.transforms.shard_state import ShardMemory
+from tillstream.transforms.shard_state import FOREVER_US, ShardMemory
 from tillstream.transforms.transform_changes import TransformChanges
 
 CONFIG = ClientConfig.model_validate(
@@ -54,6 +56,11 @@ def change(op: str, place: int, row: str = "a") -> ChangeRecord:
     return ChangeRecord(place, Operation(op), key, position, 1000, *(rows if op != "t" else (None, None)))
 
 
+def later(record: ChangeRecord) -> ChangeRecord:
+    """Return a change that comes more than a horizon later."""
+    return msgspec.structs.replace(record, source_time_us=CONFIG.dedup.horizon_us + 1001)
+
+
 def batch(*records: ChangeRecord) -> ChangeBatch:
     """Return a batch of the entity."""
     return ChangeBatch("acme", "log", 0, "acme.public.log", 0, ("_row_id", "_copy"), records)
@@ -82,7 +89,7 @@ class Book:
 
 
 def test_equal_rows_have_numbers() -> None:
-    """Each that comes gets the next one, and the last one goes first; none is forgotten by a horizon."""
+    """Each that comes gets the next one, and the last one goes first; those that are gone stay a horizon."""
     book = Book()
     assert book.take(change("c", 1), change("c", 2), change("c", 3, "b")) == [
         ("c", "a", 1),
@@ -96,7 +103,9 @@ def test_equal_rows_have_numbers() -> None:
         ("d", "a", 1),
         ("d", "b", 1),
     ]
-    assert book.entries() == 0
+    assert book.entries() == 2
+    book.take(later(change("c", 9, "c")))
+    assert book.entries() == 1
 
 
 def test_a_delete_may_come_before_its_row() -> None:
@@ -119,6 +128,84 @@ def test_a_snapshot_counts_beside_the_stream(order: tuple[int, ...]) -> None:
         for op, _, number in book.take(changes[place]):
             (there.remove if op == "d" else there.add)(number)
     assert there == {1, 2}
+
+
+def left(order: Sequence[ChangeRecord]) -> set[int]:
+    """Return the numbers of the rows that are there after changes, each from a partition of its own."""
+    book, there, truncated = Book(), set(), Position()
+    for each in order:
+        if each.position < truncated:  # deduplication drops it
+            continue
+        if each.operation is Operation.TRUNCATE:
+            truncated = each.position
+        for op, _, number in book.take(each):
+            if op in "cr":
+                assert number not in there
+                there.add(number)
+            else:
+                there.remove(number)
+    return there
+
+
+ZEROES = {
+    "a snapshot between": (["c10", "d20", "r15"], 0),
+    "a snapshot of a row that came again": (["c10", "d20", "c30", "r15"], 1),
+    "a snapshot behind the end": (["c10", "d12", "c14", "r15"], 1),
+    "a snapshot and two equal rows": (["c10", "c11", "d12", "r15", "d20"], 0),
+    "a truncate between": (["c10", "t15", "c18", "d20"], 0),
+    "a truncate and one more": (["c10", "t15", "c18", "d20", "c21"], 1),
+    "a truncate, then a snapshot": (["c10", "t12", "c14", "r15", "d20"], 0),
+    "a snapshot, then a truncate": (["c10", "r12", "t15", "c18", "d20"], 0),
+}
+
+
+@pytest.mark.parametrize("case", ZEROES)
+def test_a_row_that_was_gone_meanwhile_is_no_other(case: str) -> None:
+    """As many rows are left in any order, also where at some time there was none."""
+    names, count = ZEROES[case]
+    changes = [change(name[0], int(name[1:])) for name in names]
+    wrong = [
+        [f"{each.operation.value}{each.offset}" for each in order]
+        for order in itertools.permutations(changes)
+        if len(left(order)) != count
+    ]
+    assert wrong == []
+
+
+def test_a_debt_ends_with_the_horizon() -> None:
+    """A delete whose row never came takes no row with it that comes long after."""
+    book = Book()
+    assert book.take(change("d", 5)) == []
+    assert book.take(change("c", 6)) == []
+    assert book.take(change("d", 7), change("d", 8)) == []
+    book.take(later(change("c", 9, "b")))
+    assert book.take(later(change("c", 10))) == [("c", "a", 1)]
+
+
+def test_what_is_gone_is_forgotten_without_a_restart() -> None:
+    """Whether a shard was rebuilt or not; what came again stays."""
+    state = FakeState()
+    memory: ShardMemory[StateEntry] = ShardMemory(None, StateEntry)
+    for records in (
+        [change("c", 1), change("d", 2), change("c", 3, "b"), change("d", 4, "b")],
+        [change("c", 5, "b")],
+        [later(change("c", 6, "c"))],
+    ):
+        shard = memory.open(b"s", state.cell, state.bag)
+        CopyBook(CONFIG).apply(batch(*records), shard)
+        shard.commit()
+    assert {place[2] for place in memory.open(b"s", state.cell, state.bag).index} == {"b", "c"}
+
+
+def test_counts_of_before_are_read() -> None:
+    """A checkpoint of an older release holds them without the last field."""
+    state = FakeState()
+    memory: ShardMemory[StateEntry] = ShardMemory(None, StateEntry)
+    shard = memory.open(b"s", state.cell, state.bag)
+    older = msgspec.msgpack.encode([2, 1, at(5, 0), 2, [(at(6), 1)], 1])
+    shard.update({("keyless.copies", "log", "a"): (FOREVER_US, older)})
+    found, _ = CopyBook(CONFIG).apply(batch(change("d", 9)), shard)
+    assert [each.key for each in found.records] == [("a", 3)]
 
 
 def test_a_second_snapshot_brings_only_what_was_lost() -> None:
