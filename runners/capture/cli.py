@@ -108,7 +108,7 @@ def delete(
     client: _Client,
     *,
     topics: Annotated[
-        bool, typer.Option("--topics", help="Delete the tables' topics too, with the changes that they hold.")
+        bool, typer.Option("--topics", help="Delete the topics too, with the changes and replays in them.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -16,6 +17,9 @@ __all__ = ["ConnectRest"]
 _POLL_S = 0.1
 _TIMEOUT_S = 30.0
 _SHOWN_TRACE_CHARS = 2000
+# Workers write states into a topic and answer by what they have read of it.
+_RESTART_S = 10.0
+_IDLE = frozenset({"PAUSED", "STOPPED", "FAILED"})
 _PLUGIN = "io.debezium.connector.postgresql.PostgresConnector"
 # While workers form their group, or start, they ask to try again.
 _LATER = frozenset({HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE})
@@ -37,6 +41,7 @@ class ConnectRest:
         self.url = url.rstrip("/")
         self.name = name
         self._deadline_s = deadline_s
+        self._restarted_s = -math.inf
         self._session = requests.Session()
         # Neither a proxy nor another login of the environment.
         self._session.trust_env = False
@@ -76,6 +81,7 @@ class ConnectRest:
         if self.config() == dict(config):
             return False
         self._of("PUT", "/config", dict(config))
+        self._restarted_s = time.monotonic()
         return True
 
     def begin_anew(self, config: Mapping[str, str]) -> None:
@@ -94,16 +100,19 @@ class ConnectRest:
         """Let the connector's task wait; it keeps its slot."""
         self._of("PUT", "/pause")
 
+    def is_idle(self) -> bool:
+        """Tell whether the connector is paused or stopped, or some of it has failed."""
+        return not _IDLE.isdisjoint(self._states())
+
     def resume(self) -> None:
         """Let a paused or stopped connector go on, and start again what has failed."""
         self._of("PUT", "/resume")
-        status = self.status() or {"connector": {}, "tasks": []}
-        if any(part.get("state") == "FAILED" for part in (status["connector"], *status["tasks"])):
-            self._of("POST", "/restart?includeTasks=true&onlyFailed=true")
+        if "FAILED" in self._states():
+            self._restart("onlyFailed=true")
 
     def restart(self) -> None:
         """Restart connector and tasks, which resolve their secrets anew."""
-        self._of("POST", "/restart?includeTasks=true&onlyFailed=false")
+        self._restart("onlyFailed=false")
 
     def stop(self) -> None:
         """End the connector's task, and wait until it has."""
@@ -124,9 +133,12 @@ class ConnectRest:
     def wait_until_running(self, is_done: Callable[[], bool] = lambda: True) -> None:
         """Wait until connector and task run, and whatever else is asked for.
 
+        For some seconds behind a restart a failure counts as that from before it.
+
         Raises:
             StackError: if they fail, or do not run in time.
         """
+        fails_from_s = self._restarted_s + min(_RESTART_S, self._deadline_s / 2)
 
         def runs() -> bool:
             status = self.status()
@@ -134,12 +146,20 @@ class ConnectRest:
                 return False
             parts: list[dict[str, Any]] = [status["connector"], *status["tasks"]]
             for part in parts:
-                if part["state"] == "FAILED":
+                if part["state"] == "FAILED" and time.monotonic() > fails_from_s:
                     trace = str(part.get("trace", ""))[:_SHOWN_TRACE_CHARS]
                     raise StackError(f"connector {self.url}/connectors/{self.name} failed: {trace}")
             return len(parts) > 1 and all(part["state"] == "RUNNING" for part in parts) and is_done()
 
         self._wait(runs, "run")
+
+    def _restart(self, which: str) -> None:
+        self._of("POST", f"/restart?includeTasks=true&{which}")
+        self._restarted_s = time.monotonic()
+
+    def _states(self) -> list[str]:
+        status = self.status() or {"connector": {}, "tasks": []}
+        return [str(part.get("state")) for part in (status["connector"], *status["tasks"])]
 
     def _is_stopped(self) -> bool:
         status = self.status()

@@ -111,7 +111,7 @@ def delete(capture: Capture, place: Place, say: Say, *, topics: bool = False) ->
         capture: what is captured.
         place: where.
         say: takes a line for each thing done.
-        topics: whether the tables' topics go too, with the changes that they hold.
+        topics: whether the others go too, with the changes and replays that they hold.
 
     Raises:
         StackError: if somebody goes on reading the slot.
@@ -125,8 +125,9 @@ def delete(capture: Capture, place: Place, say: Say, *, topics: bool = False) ->
         for line in source.drop(connection, capture):
             say(line)
     ours = [capture.signals_topic, capture.notifications_topic, capture.heartbeat_topic]
-    tables = [*capture.topics, capture.messages_topic, f"{capture.topic_prefix}.transaction"]
-    for topic in delete_topics(place, [*ours, *(tables if topics else ())]):
+    # That of transactions may be from before they were turned off.
+    made = [*capture.topics, *capture.own_topics, f"{capture.topic_prefix}.transaction"] if topics else []
+    for topic in delete_topics(place, dict.fromkeys([*ours, *made])):
         say(f"deleted topic {topic}")
     delete_group(place, capture.signals_group)
     if place.password_file.exists():
@@ -152,21 +153,18 @@ def _connect(
             say(f"dropped replication slot {capture.slot}")
         rest.begin_anew(config)
         say(f"{'changed' if is_known else 'created'} connector {capture.connector}")
-    elif rest.put(config):
-        say(f"{'changed' if is_known else 'created'} connector {capture.connector}")
-    elif _is_idle(rest):
-        rest.resume()
-        say(f"connector {capture.connector} goes on")
     else:
-        say(f"connector {capture.connector} is as it should be")
+        differs = rest.put(config)
+        if differs:
+            say(f"{'changed' if is_known else 'created'} connector {capture.connector}")
+        if rest.is_idle():
+            rest.resume()
+            say(f"connector {capture.connector} goes on")
+        elif not differs:
+            say(f"connector {capture.connector} is as it should be")
     rest.wait_until_running(lambda: _is_whole(slot_of(connection, capture.slot)))
     if slot is None or slot.is_lost:
         say(f"replication slot {capture.slot} is there; the initial snapshot runs")
-
-
-def _is_idle(rest: ConnectRest) -> bool:
-    status = rest.status()
-    return status is not None and status["connector"]["state"] in {"PAUSED", "STOPPED"}
 
 
 def _is_whole(slot: Slot | None) -> bool:

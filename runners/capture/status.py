@@ -71,8 +71,13 @@ class Status:
         return [*lines, *(f"ALERT      {alert}" for alert in self.alerts)]
 
 
-def look(capture: Capture, place: Place) -> Status:
+def look(capture: Capture, place: Place, *, was_idle: bool = True) -> Status:
     """Return how a capture is.
+
+    Args:
+        capture: which.
+        place: where.
+        was_idle: as of `alerts_of`.
 
     Raises:
         UnavailableError: if the database or Connect does not answer.
@@ -94,7 +99,7 @@ def look(capture: Capture, place: Place) -> Status:
         last_progress(capture, place),
         None if not stamp_us else dt.datetime.fromtimestamp(stamp_us / 1e6, dt.timezone.utc),
         offset.get("lsn"),
-        tuple(alerts_of(capture, place, (connector, task, failure), slot)),
+        tuple(alerts_of(capture, place, (connector, task, failure), slot, was_idle=was_idle)),
     )
 
 
@@ -117,7 +122,14 @@ def _cause(trace: str) -> str:
     return (causes[-1] if causes else trace.splitlines()[0]).removeprefix("Caused by: ").strip()
 
 
-def alerts_of(capture: Capture, place: Place, states: tuple[str, str, str], slot: Slot | None) -> list[str]:
+def alerts_of(
+    capture: Capture,
+    place: Place,
+    states: tuple[str, str, str],
+    slot: Slot | None,
+    *,
+    was_idle: bool = True,
+) -> list[str]:
     """Return what is wrong with a capture, each with what to do.
 
     Args:
@@ -125,6 +137,8 @@ def alerts_of(capture: Capture, place: Place, states: tuple[str, str, str], slot
         place: tells how much log is too much.
         states: as of `states_of`.
         slot: None where there is none.
+        was_idle: whether nobody read it at the look before either, or there was none. Servers before Postgres
+            17 do not tell for how long.
     """
     connector, task, failure = states
     client = capture.client
@@ -132,7 +146,10 @@ def alerts_of(capture: Capture, place: Place, states: tuple[str, str, str], slot
     if connector == "MISSING":
         alerts.append(f"there is no connector {capture.connector}: tillstream capture create {client}")
     elif "FAILED" in {connector, task}:
-        alerts.append(f"the connector failed: {failure}")
+        alerts.append(
+            f"the connector failed: {failure}: mend that (the log of connect tells more), then 'tillstream "
+            f"capture resume {client}'"
+        )
     again = (
         f"'tillstream capture create {client}', then 'tillstream resync {client} --all', repair all tables "
         "that have a primary key"
@@ -147,10 +164,19 @@ def alerts_of(capture: Capture, place: Place, states: tuple[str, str, str], slot
                 f"the slot keeps {slot.retained_bytes // _MB} MB of log, more than "
                 f"{place.slot_alert_bytes // _MB}: resume the connector, or delete the capture"
             )
-        is_wanted = connector not in _PAUSED
-        if is_wanted and not slot.is_active and (slot.inactive_s or 0) > _IDLE_ALERT_S:
+        since = _idle_since(slot, connector, was_idle=was_idle)
+        if since:
             alerts.append(
-                f"nobody has read the slot for {slot.inactive_s or 0:.0f} s, and it keeps the server's log: "
-                "see the log of connect, or delete the capture"
+                f"nobody has read the slot {since}, and it keeps the server's log: see the log of connect, "
+                "or delete the capture"
             )
     return alerts
+
+
+def _idle_since(slot: Slot, connector: str, *, was_idle: bool) -> str:
+    """Return for how long nobody has read a slot that somebody should; empty where that is no alert."""
+    if slot.is_active or connector in _PAUSED:
+        return ""
+    if slot.inactive_s is None:
+        return "though the connector runs" if connector == "RUNNING" and was_idle else ""
+    return f"for {slot.inactive_s:.0f} s" if slot.inactive_s > _IDLE_ALERT_S else ""

@@ -40,10 +40,13 @@ def follow(
     """
     from contextlib import suppress
 
+    was_idle = False
     with suppress(KeyboardInterrupt):
         while True:
             try:
-                found = look(capture, place)
+                # Restarts are no alert: servers before Postgres 17 do not tell for how long nobody has read.
+                found = look(capture, place, was_idle=was_idle)
+                was_idle = found.slot is not None and not found.slot.is_active
                 show(found)
                 if drops and is_abandoned(found.slot, place.slot_max_bytes):
                     with source.opened(place.login) as connection:

@@ -101,6 +101,21 @@ def test_resume_starts_what_has_failed(connect: Connect) -> None:
     assert restart in connect.asked
 
 
+def test_a_failure_from_before_a_restart_is_none(connect: Connect) -> None:
+    """A worker goes on to tell of it until it has read what it wrote of the restart."""
+    connect.answers["GET", f"{NAME}/status"] = [(200, FAILED), (200, FAILED), (200, FAILED), (200, RUNNING)]
+    connect.answers["POST", f"{NAME}/restart?includeTasks=true&onlyFailed=true"] = [(202, {})]
+    rest = connect.rest()
+    assert rest.is_idle()
+    rest.resume()
+    rest.wait_until_running()
+    connect.answers["GET", f"{NAME}/status"] = [(200, FAILED)]
+    hurried = connect.rest(0.2)
+    hurried.resume()
+    with pytest.raises(StackError, match="no space left"):
+        hurried.wait_until_running()
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "said"),
     [

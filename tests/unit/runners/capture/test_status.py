@@ -29,6 +29,8 @@ SLOT = Slot(
     inactive_s=None,
 )
 RUNNING = ("RUNNING", "RUNNING", "")
+# Of a server before Postgres 17.
+OLD: dict[str, Any] = {"is_active": False, "reader": None, "inactive_s": None}
 IDLE: dict[str, Any] = {"is_active": False, "reader": None, "inactive_s": 90.0}
 
 
@@ -42,7 +44,11 @@ IDLE: dict[str, Any] = {"is_active": False, "reader": None, "inactive_s": 90.0}
             None,
             ["there is no connector acme-source: tillstream capture create acme"],
         ),
-        (("RUNNING", "FAILED", "boom"), SLOT, ["the connector failed: boom"]),
+        (
+            ("RUNNING", "FAILED", "boom"),
+            SLOT,
+            ["boom: mend that (the log of connect tells more), then 'tillstream capture resume acme'"],
+        ),
         (RUNNING, None, ["there is no replication slot tillstream_acme"]),
         (RUNNING, replace(SLOT, wal_status="lost"), ["tillstream_acme is lost"]),
         (
@@ -51,6 +57,10 @@ IDLE: dict[str, Any] = {"is_active": False, "reader": None, "inactive_s": 90.0}
             ["the slot keeps 0 MB of log, more than"],
         ),
         (RUNNING, replace(SLOT, **IDLE), ["nobody has read the slot for 90 s"]),
+        (RUNNING, replace(SLOT, **{**IDLE, "inactive_s": 9.0}), []),
+        (RUNNING, replace(SLOT, **OLD), ["nobody has read the slot though the connector runs"]),
+        (("PAUSED", "PAUSED", ""), replace(SLOT, **OLD), []),
+        (("UNASSIGNED", "NONE", ""), replace(SLOT, **OLD), []),
     ],
 )
 def test_alerts(states: tuple[str, str, str], slot: Slot | None, said: list[str]) -> None:
