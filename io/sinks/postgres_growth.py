@@ -14,7 +14,7 @@ from tillstream.configs.contract import column_of
 from tillstream.io.sinks.postgres_tables import ensure_tables
 from tillstream.io.sinks.postgres_types import PgType, holds, parse, type_of
 from tillstream.pipelines.errors import SinkError
-from tillstream.pipelines.evolution import conformed, joined, plain, shaped
+from tillstream.pipelines.evolution import DECLARED, conformed, joined, plain, shaped
 from tillstream.pipelines.records import MutationBatch
 
 __all__ = ["Growth"]
@@ -146,13 +146,17 @@ class Growth:
     def _decimals(
         self, connection: Connection, name: str, wanted: Mapping[str, str]
     ) -> Iterator[tuple[str, str]]:
-        """Yield what decimals of the contract are in the table: another shard may have widened them."""
+        """Yield what decimals the table has of the contract's numbers: another shard may have widened them.
+
+        They are as good as declared: a decimal that holds both is wanted, not JSON, which no number becomes.
+        """
         contract = self._entities[name].contract or {}
         rows = connection.execute(_TYPES, (self._table(name).as_string(connection),)).fetchall()
         for column, formatted in rows:
-            kind = parse(formatted)
-            if column in wanted and column in contract and kind.name == "numeric" and kind.size is not None:
-                yield column, f"decimal({kind.size},{kind.scale or 0})"
+            kind, own = parse(formatted), plain(wanted.get(column, ""))
+            is_exact = own in ("int16", "int32", "int64") or own.startswith("decimal")
+            if column in contract and is_exact and kind.name == "numeric" and kind.size is not None:
+                yield column, f"decimal({kind.size},{kind.scale or 0}) {DECLARED}"
 
     def _table(self, name: str) -> sql.Identifier:
         return sql.Identifier(self._schema, name)
