@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.rest import FlinkRest, JobFailedError
+from tillstream.pipelines.errors import UnavailableError, UserError
+from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.stopping import stop_of
 
 __all__ = ["Launched", "launch"]
@@ -91,23 +91,22 @@ def launch(
         job_id = rest.run(
             jar_id, entry_class=ENTRY_CLASS, parallelism=config.flink.parallelism, savepoint=savepoint
         )
+    except UnavailableError as error:
+        if _UNMAPPED not in str(error):
+            raise
+        raise _unmapped(config.client, savepoint) from error
     finally:
         rest.delete_jar(jar_id)
-    _await_start(rest, job_id, config.client, savepoint)
+    rest.wait(job_id, _RUNNING, _START_DEADLINE_S)
+    rest.wait_for_tasks(job_id, _START_DEADLINE_S)
     if wait and bounded:
         rest.wait(job_id, frozenset({"FINISHED"}), float("inf"))
     return Launched(job_id, f"{rest.url}/#/job/running/{job_id}", generation)
 
 
-def _await_start(rest: FlinkRest, job_id: str, client: str, savepoint: str | None) -> None:
-    try:
-        rest.wait(job_id, _RUNNING, _START_DEADLINE_S)
-        rest.wait_for_tasks(job_id, _START_DEADLINE_S)
-    except JobFailedError as error:
-        if savepoint is None or _UNMAPPED not in rest.root_cause(job_id):
-            raise
-        raise UserError(
-            f"savepoint {savepoint}: found state of a stage that the job of {client} no longer has, expected "
-            f"all of its stages: put back into the config what was removed. Where delivery.atomicity was set "
-            f"from transaction to row, see docs/transactions.md, 'Change over'"
-        ) from error
+def _unmapped(client: str, savepoint: str | None) -> UserError:
+    return UserError(
+        f"savepoint {savepoint}: found state of a stage that the job of {client} no longer has, expected all "
+        "of its stages: put back into the config what was removed. Where delivery.atomicity was set from "
+        "transaction to row, see docs/transactions.md, 'Change over'"
+    )

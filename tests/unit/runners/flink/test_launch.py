@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import UserError
+from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.flink import jar, launch
-from tillstream.runners.flink.rest import FlinkRest, JobFailedError
+from tillstream.runners.flink.rest import FlinkRest
 
 CONFIG = ClientConfig.model_validate(
     {
@@ -22,30 +22,26 @@ CONFIG = ClientConfig.model_validate(
 )
 # As Flink 1.19 words it.
 REFUSED = (
-    "java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/s. Cannot map "
-    "checkpoint/savepoint state for operator 0a448493b4782967b150582570326227 to the new program, because "
-    "the operator is not available in the new program."
+    "Failed to rollback to checkpoint/savepoint file:/s. Cannot map checkpoint/savepoint state for operator "
+    "0a448493b4782967b150582570326227 to the new program, because the operator is not available in the new "
+    "program. If you want to allow to skip this, you can set the --allowNonRestoredState option on the CLI."
 )
 
 
 class Rest(FlinkRest):
-    """Be a cluster on which every job fails at once."""
+    """Be a cluster that refuses every job."""
 
     cause = ""
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        del method, arguments
-        return {
-            "/jobs/overview": {"jobs": []},
-            "/jars/upload": {"filename": "/x/a.jar"},
-            "/jars/a.jar/run": {"jobid": "7"},
-            "/jobs/7": {"state": "FAILED", "vertices": []},
-            "/jobs/7/exceptions": {"root-exception": self.cause},
-        }.get(path, {})
+        del arguments
+        if path.endswith("/run"):
+            raise UnavailableError(f"Flink at {self.url} refused {method} {path}: {self.cause}")
+        return {"/jobs/overview": {"jobs": []}, "/jars/upload": {"filename": "/x/a.jar"}}.get(path, {})
 
 
 def failed(monkeypatch: pytest.MonkeyPatch, cause: str, savepoint: str | None) -> None:
-    """Launch a job that fails."""
+    """Launch a job that is refused."""
     monkeypatch.setattr(Rest, "cause", cause)
     monkeypatch.setattr(launch, "FlinkRest", Rest)
     monkeypatch.setattr(launch, "stop_of", lambda *_: None)
@@ -61,5 +57,5 @@ def test_a_stage_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_other_failures_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The words of the root cause say more."""
-    with pytest.raises(JobFailedError, match="no such host"):
+    with pytest.raises(UnavailableError, match="no such host"):
         failed(monkeypatch, "no such host", "/s")
