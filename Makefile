@@ -1,6 +1,6 @@
 # Thin: each target calls the real thing. The first one sets everything up, the next ones find it there.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration lint bench clean
+.PHONY: help setup demo test unit integration differential fuzz lint bench clean
 
 PYTHON ?= $(shell for candidate in python3.12 python3.11 python3.10 python3; do \
 	$$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \

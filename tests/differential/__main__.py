@@ -8,15 +8,16 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from tests.differential.play import Options, play
-from tillstream.pipelines.errors import TillstreamError
 from tillstream.runners.local.stack import LocalStack
 
 SEED = "TILLSTREAM_DIFFERENTIAL_SEED"
 STEPS = "TILLSTREAM_DIFFERENTIAL_STEPS"
 WITHOUT = "TILLSTREAM_DIFFERENTIAL_WITHOUT"
+ATOMICITY = "TILLSTREAM_DIFFERENTIAL_ATOMICITY"
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
     seed = int(given) if given else random.SystemRandom().randrange(1 << 31)
     steps = int(os.environ.get(STEPS) or Options.steps)
     without = tuple(filter(None, os.environ.get(WITHOUT, "").split(",")))
+    atomicity = os.environ.get(ATOMICITY) or Options.atomicity
     began_s = time.monotonic()
 
     def say(line: str) -> None:
@@ -34,14 +36,16 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="tillstream-differential-"))
     stack = LocalStack.open(folder)
     try:
-        outcome = play(Options(seed, steps, without=without), stack, say)
+        outcome = play(Options(seed, steps, without=without, atomicity=atomicity), stack, say)
         verdict, code = outcome.verdict(), int(outcome.difference is not None)
-    except TillstreamError as error:
+    except Exception as error:  # noqa: BLE001  # the last line tells the seed, whatever went wrong
+        say(traceback.format_exc())
         verdict, code = f"{type(error).__name__}: {error}, seed {seed}", 1
-    finally:
+    try:
         stack.down(wipe=True)
         shutil.rmtree(folder)
-    print(verdict, flush=True)  # noqa: T201
+    finally:
+        print(verdict, flush=True)  # noqa: T201
     return code
 
 

@@ -19,6 +19,7 @@ __all__ = ["Difference", "Letter", "Side", "differences"]
 RowKey: TypeAlias = tuple[str | None, ...]
 _VERSION = "version"
 _SHOWN_CHARS = 200
+_TYPE_REASONS = ("contract", "schema")
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def differences(
     letters: Collection[Letter] = (),
     stray: Collection[str] = (),
     *,
-    refuses: bool = False,
+    unavailable: bool = False,
 ) -> Iterator[Difference]:
     """Yield what differs between both sides of a table.
 
@@ -100,20 +101,29 @@ def differences(
         warehouse: what the warehouse has; None where there is no such table.
         letters: all dead letters, also of other tables.
         stray: columns whose type in the source no contract follows, so that rows are refused by policy.
-        refuses: whether rows may be refused for another reason.
+        unavailable: whether rows may be refused because a large value of theirs is not told.
     """
-    refuses = refuses or bool(stray)
     own = [letter for letter in letters if letter.table == table]
+    by_policy = [letter for letter in own if _is_policy(letter, stray, unavailable=unavailable)]
     for letter in own:
-        if not refuses or " " not in letter.detail:
+        if letter not in by_policy:
             yield Difference(table, f"dead letter {letter.reason}: {letter.detail}", letter.key)
     if warehouse is not None:
         yield from _types(table, source.types, warehouse.types, stray)
     elif source.rows:
         yield Difference(table, "missing table", source=f"{len(source.rows)} rows")
         return
-    excused = {(letter.key, letter.version) for letter in own} if refuses else set()
+    excused = {(letter.key, letter.version) for letter in by_policy}
     yield from _rows(table, source, warehouse or source, excused)
+
+
+def _is_policy(letter: Letter, stray: Collection[str], *, unavailable: bool) -> bool:
+    """Tell whether a letter says, in a sentence, what the table's policy lets happen."""
+    if " " not in letter.detail:
+        return False
+    if letter.reason == "unavailable_value":
+        return unavailable
+    return letter.reason in _TYPE_REASONS and any(column in letter.detail for column in stray)
 
 
 def _types(

@@ -60,8 +60,8 @@ class Table:
         return replace(self, columns=list(self.columns), rows=dict(self.rows), stray=set(self.stray))
 
     @property
-    def refuses(self) -> bool:
-        """Tell whether rows with another key may be refused: a large value of theirs is not told."""
+    def loses_values(self) -> bool:
+        """Tell whether rows with another key may be refused, because a large value of theirs is not told."""
         return not self.full and any(column.big for column in self.columns)
 
     @property

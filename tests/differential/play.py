@@ -36,6 +36,7 @@ class Options:
         restarts: kinds of them, each as often as the others; without any there are only steps.
         opening: the tables that are there from the start on.
         without: features of the generator that are left out.
+        atomicity: of the job's delivery.
         steps_per_restart: how many steps lie between two restarts.
         patience_s: longest wait for both sides to be equal, in seconds.
         stalled_s: after how long with the same difference, while the job runs, nothing more is coming.
@@ -46,6 +47,7 @@ class Options:
     restarts: tuple[str, ...] = RESTARTS
     opening: Opening = OPENING
     without: tuple[str, ...] = ()
+    atomicity: str = "row"
     steps_per_restart: int = _STEPS_PER_RESTART
     patience_s: float = 120.0
     stalled_s: float = 30.0
@@ -90,7 +92,7 @@ def play(options: Options, stack: LocalStack, say: Say) -> Outcome:
         StackError: if a part does not come up, or the job ends.
     """
     generator = Generator(options.seed, options.opening, options.without)
-    rig = DifferentialRig(stack, f"diff{options.seed}", generator.tables)
+    rig = DifferentialRig(stack, f"diff{options.seed}", generator.tables, options.atomicity)
     try:
         return _Run(options, generator, rig, say).play()
     finally:
@@ -128,6 +130,7 @@ class _Run:
                 self._compare(f"after step {step.number}")
         if self._outcome.difference is None:
             self._compare("at the end")
+        if self._outcome.difference is None:
             _wait(_CALM_S)
             self._outcome.difference = rig.difference()
         self._outcome.tables = len(self._generator.tables)

@@ -42,10 +42,12 @@ class DifferentialRig(Rig):
         stack: that it runs on; need not be up.
         client: name of the client, and of the schema on both sides.
         tables: what the generator has made.
+        atomicity: of the job's delivery.
     """
 
-    def __init__(self, stack: LocalStack, client: str, tables: Tables) -> None:
+    def __init__(self, stack: LocalStack, client: str, tables: Tables, atomicity: str = "row") -> None:
         super().__init__(stack, client, ("postgres",))
+        self._atomicity = atomicity
         self._tables = tables
         self._entities: dict[str, dict[str, Any]] = {}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="restart")
@@ -75,8 +77,9 @@ class DifferentialRig(Rig):
         for table in self._tables.values():
             self._entities.setdefault(table.name, self._entity(table))
         names = tuple(f"{self.client}.{name}" for name in self._tables)
-        self.capture = Capture(self.client, self.client, names, _PARTITIONS, schemas=True)
-        register_debezium(self.stack, self.client, self.client, names, partitions=_PARTITIONS, schemas=True)
+        tells = {"schemas": True, "transactions": self._atomicity == "transaction"}
+        self.capture = Capture(self.client, self.client, names, _PARTITIONS, **tells)
+        register_debezium(self.stack, self.client, self.client, names, partitions=_PARTITIONS, **tells)
         progress(f"connector {self.capture.connector} captures {len(names)} tables")
 
     def launch(self, progress: Progress) -> None:
@@ -123,7 +126,9 @@ class DifferentialRig(Rig):
             for name, (side, key) in sides.items():
                 found = warehouse_side(warehouse, self.client, name, side, key)
                 table = self._tables[name]
-                for each in differences(name, side, found, letters, table.stray, refuses=table.refuses):
+                for each in differences(
+                    name, side, found, letters, table.stray, unavailable=table.loses_values
+                ):
                     return each
         return None
 
@@ -156,6 +161,7 @@ class DifferentialRig(Rig):
                 },
                 "entities": self._entities,
                 "sinks": {"postgres": self._sink("postgres")},
+                "delivery": {"atomicity": self._atomicity},
                 "schema_evolution": {"columns": "evolve", "types": "evolve"},
                 # Two writers, so that the order of each key is not a matter of course.
                 "flink": {"rest_url": self.stack.addresses.flink, "parallelism": 2},
