@@ -1,8 +1,10 @@
 """Describe how a client's tables are captured: the database, Connect, and what their slot may cost."""
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from typing_extensions import Self
 
 from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, Interpolated, Name, Number, RelativePath
@@ -119,3 +121,14 @@ class Capture(ConfigModel):
             "Secrets in them are references that Connect resolves."
         ),
     )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        parts = urlsplit(self.connect_url)
+        plain = parts.scheme == "http" and parts.hostname not in forms.LOOPBACK
+        if plain and (self.connect_user is not None or parts.username is not None):
+            raise ValueError(
+                f"found connect_url at http://{parts.hostname}, expected https: the login would cross a "
+                "network in the open"
+            )
+        return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "CLIENT",
     "COLUMN",
+    "LOOPBACK",
     "MODULE",
     "NAME",
     "SERVERS",
@@ -27,6 +28,8 @@ SERVERS = r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$"
 # Names of tables go into regular expressions and names of topics.
 TABLE = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
 SETTING = r"^[a-z][A-Za-z0-9._-]*$"
+# Hosts to which nothing crosses a network.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 WORDS = {
     CLIENT: "a name of a-z, 0-9 and _, at most 31, the first a letter",

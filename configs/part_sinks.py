@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
 
+from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, Number, RelativePath
 from tillstream.configs.secrets import SecretRef
 
@@ -13,7 +14,6 @@ __all__ = ["FilesSink", "GcsSink", "PartFormat"]
 # Google's rules, https://cloud.google.com/storage/docs/buckets#naming, without those on dots in a row.
 _Bucket = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$")]
 _Prefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$", max_length=500)]
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class PartFormat(ConfigModel):
@@ -70,6 +70,6 @@ class GcsSink(PartFormat):
             raise ValueError("expected https://host or https://host:port")
         if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError("expected scheme, host and port only")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and parts.hostname not in forms.LOOPBACK:
             raise ValueError("found http, expected https: rows and secrets would cross a network in the open")
         return endpoint.rstrip("/")

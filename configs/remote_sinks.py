@@ -16,7 +16,6 @@ __all__ = ["HttpSink", "KafkaSink"]
 _Topic = Annotated[str, StringConstraints(pattern=forms.TOPIC)]
 # Leaves room for the longest name of an entity.
 _Prefix = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,160}$")]
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _Header = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,100}$")]
 
 
@@ -94,7 +93,7 @@ class HttpSink(ConfigModel):
             raise ValueError("expected https://host/path, with {entity} where the entity's name belongs")
         if parts.username is not None or parts.password is not None:
             raise ValueError("found a login in it, expected none: refer to it by auth")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and parts.hostname not in forms.LOOPBACK:
             raise ValueError("found http, expected https: rows and secrets would cross a network in the open")
         if set(re.findall(r"\{[^}]*\}", url)) - {"{entity}"} or "{" in parts.netloc:
             raise ValueError("expected no placeholder but {entity}, and none in the host")

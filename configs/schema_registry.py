@@ -6,12 +6,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
+from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, Number, RelativePath
 from tillstream.configs.secrets import SecretRef
 
 __all__ = ["SchemaRegistry"]
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _check_url(url: str) -> str:
@@ -78,7 +77,7 @@ class SchemaRegistry(ConfigModel):
             raise ValueError("found key_file without cert_file, expected both, or cert_file alone")
         for url in self.urls:
             parts = urlsplit(url)
-            plain = parts.scheme == "http" and parts.hostname not in _LOOPBACK
+            plain = parts.scheme == "http" and parts.hostname not in forms.LOOPBACK
             if plain and (self.user is not None or self.cert_file is not None):
                 raise ValueError(f"found {url}, expected https: the login would cross a network in the open")
         return self

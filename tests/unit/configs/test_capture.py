@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tillstream.configs.capture import Capture
 from tillstream.configs.capture_checks import check_capture, prefix_and_table
 
 SECTION = {"host": "h", "database": "d", "admin_user": "u"}
@@ -43,3 +44,28 @@ def test_problems(found: list[str], said: list[str]) -> None:
     """Each problem names its field."""
     assert len(found) == len(said)
     assert all(part in line for part, line in zip(said, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("https://connect:8083", {"connect_user": "u"}),
+        ("http://127.0.0.1:8083", {"connect_user": "u"}),
+        ("http://[::1]:8083", {"connect_user": "u"}),
+        ("http://connect:8083", {}),
+    ],
+)
+def test_a_login_may_go_over_https_or_nowhere(url: str, login: dict[str, str]) -> None:
+    """Without a login plain http is a matter of taste."""
+    assert Capture.model_validate({**SECTION, "connect_url": url, **login}).connect_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [("http://connect:8083", {"connect_user": "u"}), ("HTTP://u:s3cret@connect:8083", {})],
+)
+def test_no_login_crosses_a_network_in_the_open(url: str, login: dict[str, str]) -> None:
+    """It is refused as a registry's is, and not told."""
+    with pytest.raises(ValueError, match="found connect_url at http://connect, expected https") as found:
+        Capture.model_validate({**SECTION, "connect_url": url, **login})
+    assert "s3cret" not in str(found.value).split("[type=")[0]
