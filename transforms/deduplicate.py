@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from zlib import crc32
 
 import apache_beam as beam
@@ -15,7 +15,10 @@ from tillstream.pipelines.positions import reconcile
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation, Position
 from tillstream.transforms.resyncs import passed_from
 from tillstream.transforms.shard_state import Key, Shard, ShardMemory, shared_memory, specs
-from tillstream.transforms.truncates import is_before, note_truncate, truncated_at
+from tillstream.transforms.truncates import is_before, note_truncate, truncated_at, without_truncated
+
+if TYPE_CHECKING:
+    from tillstream.transforms.flows import Flow
 
 __all__ = ["REASONS", "By", "DeduplicateChanges", "Deduplicated", "Deduplicator", "Entry"]
 
@@ -65,6 +68,8 @@ class Deduplicator:
     A truncate is a change of every row that has a lower position than it: known ones are forgotten, and of
     the entity's later changes those with a lower position are `stale`, for one horizon, whether their row is
     known or not. So it makes no difference in what order the partitions of a topic bring it and the rows.
+    Where some targets keep the rows that a truncate deletes, they are remembered, and none is stale for it:
+    who keeps none leaves them out (`without_truncated`).
 
     By event identity a change is `duplicate` when the same place in the source (or, where the connector has
     no order known here, the same topic, partition and offset) was kept within the horizon, `late` as in the
@@ -77,15 +82,18 @@ class Deduplicator:
     Args:
         by: position or event_id.
         horizon_us: as of the state's memory; how long a key or an identity is remembered.
+        keeping: of entities whose rows stay for some targets though a truncate has overtaken them, those
+            targets.
     """
 
-    def __init__(self, by: By, horizon_us: int) -> None:
+    def __init__(self, by: By, horizon_us: int, keeping: Mapping[str, frozenset[str]] | None = None) -> None:
         if by not in ("position", "event_id"):
             raise ValueError(f"deduplication by {by!r}: expected position or event_id")
         if horizon_us <= 0:
             raise ValueError(f"deduplication horizon: found {horizon_us} us, expected more than 0")
         self.horizon_us = horizon_us
         self._by = by
+        self._keeping = keeping or {}
         self._keep = self._by_position if by == "position" else self._by_event_id
 
     def keep(self, batch: ChangeBatch, shard: Shard[Entry]) -> Deduplicated:
@@ -103,9 +111,13 @@ class Deduplicator:
         read_until = batch.records[-1].offset
         newest_us = max(batch.records[-1].source_time_us, shard.newest_us or 0)
         if batch.records[0].operation is Operation.TRUNCATE:
-            note_truncate(batch, shard, result, knows_rows=self._by == "position")
+            forgets = batch.entity not in self._keeping
+            note_truncate(batch, shard, result, knows_rows=self._by == "position", forgets=forgets)
         else:
-            batch = _without_truncated(batch, shard, result)
+            if batch.entity not in self._keeping:
+                read, batch = batch, without_truncated(batch, shard)
+                for _ in range(len(read.records) - len(batch.records)):
+                    result.drop("stale")
             if batch.records:
                 newest_us = self._keep(batch, shard, read_past, delta, result)
         if read_until > read_past or delta:
@@ -134,8 +146,7 @@ class Deduplicator:
         (record,) = batch.records
         position = record.position
         newest_us = max(record.source_time_us, shard.newest_us or record.source_time_us)
-        truncated = truncated_at(shard, batch.entity)
-        if truncated is not None and is_before(position, truncated):
+        if batch.entity not in self._keeping and not without_truncated(batch, shard).records:
             return None
         if self._by == "event_id":
             event: Key = (batch.entity, record.operation.value, *record.key, *position)
@@ -158,6 +169,13 @@ class Deduplicator:
         shard.update({key: (newest_us, position, digest)}, record.source_time_us)
         return record if position is record.position else _replace(record, position=position)
 
+    def standing(self, batch: ChangeBatch, shard: Shard[Entry], flows: Sequence[Flow]) -> Sequence[Flow]:
+        """Return the flows that take the one change of a batch that is given back, truncated or not."""
+        keeping = self._keeping.get(batch.entity)
+        if keeping is None or without_truncated(batch, shard).records:
+            return flows
+        return [flow for flow in flows if flow.target in keeping]
+
     def _by_position(
         self,
         batch: ChangeBatch,
@@ -170,6 +188,7 @@ class Deduplicator:
         find, append = index.get, result.records.append
         newest_us = batch.records[0].source_time_us if shard.newest_us is None else shard.newest_us
         passed = passed_from(shard, entity)
+        truncated = truncated_at(shard, entity) if entity in self._keeping else None
         for record in batch.records:
             time_us, position = record.source_time_us, record.position
             if time_us > newest_us:  # noqa: PLR1730  (a call a record costs)
@@ -187,6 +206,8 @@ class Deduplicator:
                 reason = "late" if is_late and record.offset <= read_past else None
             elif position > known[1]:
                 repeated = digest == known[2] and record.operation is Operation.SNAPSHOT
+                if repeated and truncated is not None and is_before(known[1], truncated):
+                    repeated = False  # for those who do not keep it
                 # Whoever reads a table again wants its rows delivered again.
                 reason = "duplicate" if repeated and not (passed and position >= passed) else None
             else:
@@ -230,20 +251,6 @@ class Deduplicator:
             index[key] = delta[key] = (newest_us, (), 0)
             append(record)
         return newest_us
-
-
-def _without_truncated(batch: ChangeBatch, shard: Shard[Entry], result: Deduplicated) -> ChangeBatch:
-    """Return a batch without changes that a truncate has overtaken; nearly always there is none."""
-    truncated = truncated_at(shard, batch.entity)
-    if truncated is None:
-        return batch
-    # Later on all are newer, and one comparison tells.
-    if not any([each.position <= truncated for each in batch.records]):
-        return batch
-    records = tuple([each for each in batch.records if not is_before(each.position, truncated)])
-    for _ in range(len(batch.records) - len(records)):
-        result.drop("stale")
-    return _replace(batch, records=records)
 
 
 def _compare(

@@ -43,6 +43,7 @@ from tillstream.transforms.routing import Launch
 from tillstream.transforms.shard_state import Shard, ShardMemory, shared_memory, specs
 from tillstream.transforms.stages import routers_of
 from tillstream.transforms.transactions.sharing import ShareMaker
+from tillstream.transforms.truncates import keeping_of, without_truncated
 from tillstream.transforms.truncating import Truncator
 from tillstream.transforms.writers import keys_of
 
@@ -111,7 +112,10 @@ class TransformChanges(beam.DoFn):
         for runner in self._runners.values():
             runner.setup()
         dedup = config.dedup
-        self._deduplicator = None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us)
+        self._keeping = {} if dedup.by == "none" else keeping_of(config, flows)
+        self._deduplicator = (
+            None if dedup.by == "none" else Deduplicator(dedup.by, dedup.horizon_us, self._keeping)
+        )
         self._holds = HoldBook(config)
         self._copies = CopyBook(config)
         self._keyless = {name for name, each in config.entities.items() if each.keyless is not None}
@@ -224,16 +228,19 @@ class TransformChanges(beam.DoFn):
             shards = (shard, state, holds)
             self._truncator.apply(batch, truncated, shards, self._routers[batch.entity], made)
             flows = ()
+        keeping = self._keeping.get(batch.entity, frozenset())
+        standing = without_truncated(batch, shard) if keeping else batch
         for flow in flows:
+            own = batch if flow.target in keeping else standing
             sieve = None
             if holds is not None and flow.target in holds.limits:
-                sieve = Sieve(holds, flow.target, batch, partial(self._replayer.is_solved, shard))
-            made.letters += self._apply(batch, frame, flow, state, sieve)
+                sieve = Sieve(holds, flow.target, own, partial(self._replayer.is_solved, shard))
+            made.letters += self._apply(own, frame, flow, state, sieve)
             if sieve is not None:
-                made.letters += [held_letter(batch, record, flow) for record in sieve.full]
+                made.letters += [held_letter(own, record, flow) for record in sieve.full]
         for router in self._routers[batch.entity] if flows else ():
             assert state is not None  # kept for whoever has routers
-            messages, refused = router.route(batch, state)
+            messages, refused = router.route(standing, state)
             made.messages += messages
             made.letters += refused
         mutations, refused = self._packer.flush(batch)

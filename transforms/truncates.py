@@ -6,16 +6,38 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tillstream.configs import ClientConfig
 from tillstream.pipelines.positions import reconcile
 from tillstream.pipelines.records import ChangeBatch, Position
 from tillstream.transforms.shard_state import Key, Shard
 
 if TYPE_CHECKING:
-    from tillstream.transforms.deduplicate import Deduplicated, Entry
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["is_before", "note_truncate", "truncated_at"]
+    from tillstream.transforms.deduplicate import Deduplicated, Entry
+    from tillstream.transforms.flows import Flow
+
+__all__ = ["is_before", "keeping_of", "note_truncate", "truncated_at", "without_truncated"]
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+def keeping_of(config: ClientConfig, flows: Mapping[str, Sequence[Flow]]) -> Mapping[str, frozenset[str]]:
+    """Return, of entities that have any, the targets whose rows stay where a truncate has overtaken them.
+
+    Later stages are told that rows are gone whatever their config says, so they need none that come late. Of
+    rows that are told by all their values the counts begin anew with a truncate.
+    """
+    found = {
+        source: frozenset(
+            flow.target
+            for flow in each
+            if flow.kind in ("copy", "record") and config.entities[flow.target].on_truncate == "keep"
+        )
+        for source, each in flows.items()
+        if config.entities[source].keyless != "full_row"
+    }
+    return {source: targets for source, targets in found.items() if targets}
 
 
 def truncated_at(shard: Shard[Entry], entity: str) -> Position | None:
@@ -32,7 +54,21 @@ def is_before(position: Position, truncated: Position) -> bool:
     return bool(position) and position < truncated and reconcile(position, truncated) is None
 
 
-def note_truncate(batch: ChangeBatch, shard: Shard[Entry], result: Deduplicated, *, knows_rows: bool) -> None:
+def without_truncated(batch: ChangeBatch, shard: Shard[Entry]) -> ChangeBatch:
+    """Return a batch without changes that a truncate has overtaken; nearly always there is none."""
+    truncated = truncated_at(shard, batch.entity)
+    if truncated is None:
+        return batch
+    # Later on all are newer, and one comparison tells.
+    if not any([each.position <= truncated for each in batch.records]):  # noqa: C419  (a call a record)
+        return batch
+    records = tuple([each for each in batch.records if not is_before(each.position, truncated)])
+    return batch if len(records) == len(batch.records) else msgspec.structs.replace(batch, records=records)
+
+
+def note_truncate(
+    batch: ChangeBatch, shard: Shard[Entry], result: Deduplicated, *, knows_rows: bool, forgets: bool
+) -> None:
     """Keep the one truncate of a batch unless it is known, or older than one that is.
 
     Args:
@@ -40,6 +76,8 @@ def note_truncate(batch: ChangeBatch, shard: Shard[Entry], result: Deduplicated,
         shard: the shard's state; forgets the rows that the truncate deletes.
         result: gets the truncate, and the keys of rows that it deletes, in an order that is always the same.
         knows_rows: whether the state knows rows by their keys.
+        forgets: whether it forgets those that the truncate deletes; where some targets keep them, repeats of
+            their changes must be told as before.
     """
     (record,) = batch.records
     position, entity = record.position, batch.entity
@@ -52,17 +90,22 @@ def note_truncate(batch: ChangeBatch, shard: Shard[Entry], result: Deduplicated,
         newest_us = max(record.source_time_us, shard.newest_us or record.source_time_us)
         shard.update({_place(entity): (newest_us, position, 0)})
         if knows_rows:
-            result.truncated = _forget(shard, entity, position)
+            earlier = None if forgets else known
+            result.truncated = _rows_before(shard, entity, position, earlier, forgets=forgets)
 
 
-def _forget(shard: Shard[Entry], entity: str, position: Position) -> list[tuple[Any, ...]]:
-    """Forget the rows with a lower position; return the keys of those that were there."""
+def _rows_before(
+    shard: Shard[Entry], entity: str, position: Position, earlier: Position | None, *, forgets: bool
+) -> list[tuple[Any, ...]]:
+    """Return the keys of rows that were there, from before a truncate and not from before an earlier one."""
     before: list[tuple[Key, Entry]] = [
         (key, entry)
         for key, entry in shard.index.items()
-        if key[0] == entity and is_before(entry[1], position)
+        if key[0] == entity
+        and is_before(entry[1], position)
+        and not (earlier and is_before(entry[1], earlier))
     ]
-    for key, _ in before:
+    for key, _ in before if forgets else ():
         shard.delete(key)
     # The order of the index depends on when it was rebuilt.
     return sorted([tuple(key[1:]) for key, (_, _, digest) in before if digest], key=_encode)

@@ -117,7 +117,8 @@ class Replayer:
         if replay.action == "replay":
             readmitted: ChangeRecord | None = record
             if not waiting and self._deduplicator is not None:
-                readmitted = self._deduplicator.readmit(batch, shard)
+                flows = self._deduplicator.standing(batch, shard, flows)
+                readmitted = self._deduplicator.readmit(batch, shard) if flows else None
             if readmitted is None:
                 settled = ("superseded", "a newer change of its row is known")
             else:

@@ -10,6 +10,7 @@ import pytest
 from tillstream.pipelines.records import ChangeBatch, ChangeRecord, Operation, Position
 from tillstream.transforms.deduplicate import By, Deduplicated, Deduplicator, Entry
 from tillstream.transforms.fake_state import FakeState
+from tillstream.transforms.flows import Flow
 from tillstream.transforms.shard_state import ShardMemory
 
 HORIZON_US = 1000
@@ -54,6 +55,12 @@ class Reader:
         shard = ShardMemory[Entry](HORIZON_US, Entry).open(b"s0", self.state.cell, self.state.bag)
         batch = ChangeBatch("acme", "orders", 0, "shop.orders", 0, ("id",), (record,))
         return self.deduplicator.readmit(batch, shard) is not None
+
+    def standing(self, record: ChangeRecord, flows: list[Flow]) -> list[str]:
+        """Return the targets that take a change which a person gives back."""
+        shard = ShardMemory[Entry](HORIZON_US, Entry).open(b"s0", self.state.cell, self.state.bag)
+        batch = ChangeBatch("acme", "orders", 0, "shop.orders", 0, ("id",), (record,))
+        return [flow.target for flow in self.deduplicator.standing(batch, shard, flows)]
 
 
 EVENTS = (
@@ -162,3 +169,14 @@ def test_what_a_truncate_has_overtaken_is_not_given_back(by: By) -> None:
     reader.keep(truncate(0, at(30)))
     assert not reader.readmits(change(1, at(20)))
     assert reader.readmits(change(2, at(40)))
+
+
+def test_what_a_truncate_has_overtaken_is_given_back_to_those_who_keep_it() -> None:
+    """The other flows of the entity do not get it."""
+    reader = Reader()
+    reader.deduplicator = Deduplicator("position", HORIZON_US, {"orders": frozenset({"archive"})})
+    reader.keep(truncate(0, at(30)))
+    flows = [Flow("orders", "orders", "copy"), Flow("orders", "archive", "copy")]
+    assert reader.standing(change(1, at(20)), flows) == ["archive"]
+    assert reader.standing(change(1, at(40)), flows) == ["orders", "archive"]
+    assert reader.readmits(change(1, at(20)))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import permutations
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import pytest
 from pydantic import BaseModel
 
@@ -179,11 +181,46 @@ def test_a_batch_of_rows_after_a_truncate_goes_as_before() -> None:
 
 
 def test_rows_stay_where_the_config_says_so() -> None:
-    """With on_truncate keep no row is deleted; later changes of known rows are new ones all the same."""
+    """With on_truncate keep no row is deleted, nor are changes from before the truncate lost behind it."""
     shard = Shard(client(prices={"on_truncate": "keep", "sinks": ["files", "table"]}))
     shard.take(row(1, 10))
     assert shard.take(truncate(30)) == []
-    assert shown(shard.take(row(1, 20), row(1, 40))) == [("prices", "u", (1,), ())]
+    assert shown(shard.take(row(1, 20), row(1, 40))) == [("prices", "u", (1,), ())] * 2
+    assert shown(shard.take(row(2, 5))) == [("prices", "u", (2,), ())]
+    # Repeats are told as before.
+    assert shown(shard.take(row(1, 10), row(1, 40), row(2, 5))) == []
+
+
+@pytest.mark.parametrize("dedup", ["position", "event_id"])
+def test_rows_that_stay_come_in_any_order(dedup: str) -> None:
+    """Whichever partition is read first, the same rows are there."""
+    events = [row(1, 10), row(2, 20), truncate(30), row(1, 40)]
+    for order in permutations(events):
+        shard = Shard(client(dedup=dedup, prices={"on_truncate": "keep", "sinks": ["table"]}))
+        made = [each for record in order for each in shown(shard.take(record))]
+        assert {key for _, kind, key, _ in made if kind == "u"} == {(1,), (2,)}
+        assert {kind for _, kind, _, _ in made} == {"u"}
+
+
+def test_each_flow_has_its_own_way() -> None:
+    """An archive gets a row that is read behind the truncate, a copy beside it does not."""
+    archive = {"from": "prices", "key": ["id"], "contract": PRICE, "sinks": ["table"], "on_truncate": "keep"}
+    shard = Shard(client(prices={"sinks": ["files"]}, archive=archive))
+    shard.take(row(1, 10))
+    assert shown(shard.take(truncate(30))) == [("prices", "d", (1,), ("files",)), ("prices", "t", (), ())]
+    assert shown(shard.take(row(2, 20), row(3, 35))) == [
+        ("prices", "u", (3,), ()),
+        ("archive", "u", (2,), ()),
+        ("archive", "u", (3,), ()),
+    ]
+    # Rows that are told to be gone are not told so again, and one that a snapshot finds is new.
+    assert shown(shard.take(truncate(50))) == [
+        ("prices", "d", (3,), ("files",)),
+        ("prices", "t", (), ()),
+    ]
+    again = msgspec.structs.replace(row(1, 60), operation=Operation.SNAPSHOT)
+    again = msgspec.structs.replace(again, after=row(1, 10).after)
+    assert [each[0] for each in shown(shard.take(again))] == ["prices", "archive"]
 
 
 def test_a_transform_is_told_though_rows_stay() -> None:
