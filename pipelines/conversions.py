@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import json
-import math
 import struct
 from collections.abc import Callable
 from typing import Any
 
 from tillstream.configs.contract import column_of, text_of
+from tillstream.pipelines.texts import element_text, text_form
 
-__all__ = ["converted", "text_form"]
+__all__ = ["converted"]
 
-# Powers of ten between which Postgres spells floats without an exponent ("Floating-Point Types").
-_PLAIN_POWERS = range(-4, 15)
 # Stand in arrays of floats, in place of numbers.
 _WORDS = ("NaN", "Infinity", "-Infinity")
 
@@ -32,52 +28,6 @@ def converted(value: Any, kind: str, wanted: str) -> Any:
         return value
     convert = _CONVERTERS.get(wanted.partition("(")[0])
     return value if convert is None else convert(value, kind, wanted)
-
-
-def text_form(value: Any, kind: str) -> str:
-    """Return a value as text, scalars as Postgres spells them; bytes as base64, arrays as JSON."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list | tuple):
-        return json.dumps(list(value), default=lambda each: text_form(each, ""))
-    spell = _SPELLINGS.get(type(value))
-    if spell is not None:
-        return spell(value)
-    if kind == "timestamp":
-        return _moment(value)
-    return _trimmed(value) if kind == "time" else str(value)
-
-
-def _float(value: float) -> str:
-    if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    text = repr(value).removesuffix(".0")
-    power = int(f"{value:.16e}".partition("e")[2])
-    if not value or power in _PLAIN_POWERS:
-        return text
-    mantissa, _, exponent = text.partition("e")
-    if not exponent:
-        # Python writes fifteen digits and more before the point without one.
-        digits = mantissa.lstrip("-").rstrip("0")
-        mantissa = (
-            mantissa[: mantissa.index(digits[0])] + digits[0] + ("." + digits[1:] if digits[1:] else "")
-        )
-    return f"{mantissa}e{power:+03d}"
-
-
-def _moment(text: str) -> str:
-    return _trimmed(text.replace("T", " "))
-
-
-def _trimmed(text: str) -> str:
-    return text.rstrip("0").removesuffix(".") if "." in text else text
-
-
-_SPELLINGS: dict[type, Callable[[Any], str]] = {
-    float: _float,
-    bytes: lambda value: base64.b64encode(value).decode(),
-    dt.datetime: lambda value: _moment(value.replace(tzinfo=None).isoformat()) + "+00",
-}
 
 
 def _to_json(value: Any, kind: str, _: str) -> str:
@@ -98,6 +48,8 @@ def _to_array(values: Any, kind: str, wanted: str) -> Any:
     if inner is None or outer is None:
         return values
     types = text_of(inner), text_of(outer)
+    if outer.kind == "string":
+        return [None if value is None else element_text(value, types[0]) for value in values]
     return [value if value is None or value in _WORDS else converted(value, *types) for value in values]
 
 

@@ -36,7 +36,10 @@ _MergeAll: TypeAlias = Callable[[Connection, Sequence[MutationBatch]], None]
 _FIRST_PAUSE_S = 0.1
 _PAUSE_S_MAX = 5.0
 # Bounds how long a lock of someone else, or a server that vanished, holds a bundle.
-_SESSION = "-c TimeZone=UTC -c DateStyle=ISO -c lock_timeout=10s -c idle_in_transaction_session_timeout=1min"
+_SESSION = (
+    "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres "
+    "-c lock_timeout=10s -c idle_in_transaction_session_timeout=1min"
+)
 _ANSWER_MS_MAX = 30_000
 # Each change widens some column, so that there are few.
 _SHAPES_MAX = 100

@@ -172,7 +172,8 @@ def _form(before: str, kind: str) -> str:
     if kind == "json":
         return "to_jsonb({})"
     if kind == "string" and before == "bytes":
-        return "encode({}, 'base64')"
+        # Postgres breaks lines of 76 characters.
+        return "replace(encode({}, 'base64'), chr(10), '')"
     if kind == "string" and before.startswith("array"):
         return "to_jsonb({})::text"
     return f"{{}}::{_type(kind)}"

@@ -20,8 +20,10 @@ class Connection:
 
     connection = None
 
-    def __init__(self, formatted: str) -> None:
+    def __init__(self, formatted: str, evolved: str = "") -> None:
         self._formatted = formatted
+        self._evolved = [("v", evolved)] if evolved else []
+        self.statements: list[str] = []
         self._rows: list[tuple[str, str]] = []
 
     @contextmanager
@@ -30,9 +32,12 @@ class Connection:
         yield
 
     def execute(self, query: Any, _: Any = None) -> Connection:
-        """Know the table's types, and no comments."""
-        is_types = "format_type" in str(query)
-        self._rows = [("id", "bigint"), ("v", self._formatted)] if is_types else []
+        """Know the table's types and comments."""
+        self.statements.append(str(query))
+        if "format_type" in str(query):
+            self._rows = [("id", "bigint"), ("v", self._formatted)]
+        else:
+            self._rows = self._evolved if "pg_description" in str(query) else []
         return self
 
     def fetchall(self) -> list[tuple[str, str]]:
@@ -67,3 +72,14 @@ def test_a_table_of_decimals_takes_numbers_of_both(
     growth.conform(cast("Any", Connection(there)), [found])
     (shape,) = shapes
     assert (shape.contract or {})["v"].type == wanted
+
+
+def test_bytes_become_text_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres breaks the lines of its base64, and rows that come later have none."""
+    monkeypatch.setattr(postgres_growth, "ensure_tables", lambda *_: None)
+    growth = Growth("public", {"things": entity(id="int64")}, lambda *_: None)
+    connection = Connection("bytea", "bytes declared")
+    found = replace(batch("id v", upsert(1, "a")), evolved=(("v", "string declared"),))
+    growth.conform(cast("Any", connection), [found])
+    (change,) = [each for each in connection.statements if "ALTER COLUMN" in each]
+    assert "chr(10)" in change
