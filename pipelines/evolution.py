@@ -8,7 +8,8 @@ int64, float64, string or json. Where later values are of another type it become
 - Declared: the wider of two types of numbers where no digit is lost by it, timestamp for dates and
   timestamps; anything else is string, as Postgres spells the values: what a source's own ALTER TYPE does.
 
-Both are joins of a lattice: whoever sees which rows first, all end with the same type.
+Each is the join of a lattice of its own: whoever sees which rows first, all end with the same type. Where a
+column had types of values and then declared ones, the result may depend on the order; a sink's table has one.
 
 Behind a type may stand words: `declared`, and `null` for a contract's own column that the source has dropped,
 so that it may be null from then on.
