@@ -55,15 +55,25 @@ def is_before(position: Position, truncated: Position) -> bool:
 
 
 def without_truncated(batch: ChangeBatch, shard: Shard[Entry]) -> ChangeBatch:
-    """Return a batch without changes that a truncate has overtaken; nearly always there is none."""
+    """Return a batch without changes that a truncate has overtaken; nearly always there is none.
+
+    What is newer though its position compares lower gets one that does not, because a sink's sweep for
+    another shard knows no more than that.
+    """
     truncated = truncated_at(shard, batch.entity)
     if truncated is None:
         return batch
     # Later on all are newer, and one comparison tells.
     if not any([each.position <= truncated for each in batch.records]):  # noqa: C419  (a call a record)
         return batch
-    records = tuple([each for each in batch.records if not is_before(each.position, truncated)])
-    return batch if len(records) == len(batch.records) else msgspec.structs.replace(batch, records=records)
+    records = []
+    for each in batch.records:
+        position = each.position
+        if not position or position >= truncated:
+            records.append(each)
+        elif (better := reconcile(position, truncated)) is not None:
+            records.append(msgspec.structs.replace(each, position=better))
+    return msgspec.structs.replace(batch, records=tuple(records))
 
 
 def note_truncate(

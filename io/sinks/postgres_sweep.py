@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from tillstream.io.sinks.postgres_tables import SOURCE_POSITION, SOURCE_TIME
-from tillstream.pipelines.positions import sortable
+from tillstream.pipelines.positions import reconcile, sortable
 from tillstream.pipelines.records import MutationBatch, MutationRecord
 
 __all__ = ["settled", "sweep"]
@@ -75,5 +75,5 @@ def _without(batch: MutationBatch, truncates: MutationBatch, truncate: MutationR
 
 def _is_swept(record: MutationRecord, truncate: MutationRecord) -> bool:
     if record.position and truncate.position:
-        return record.position < truncate.position
+        return record.position < truncate.position and reconcile(record.position, truncate.position) is None
     return record.source_time_us <= truncate.source_time_us
