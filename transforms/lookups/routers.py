@@ -87,9 +87,7 @@ class ReferenceRouter:
                 letters.append(letter_of(batch, record, error, self._flow))
                 continue
             version += 1
-            changes.append(
-                ReferenceChange(batch.entity, record.key, version, record.source_time_us, row)
-            )
+            changes.append(ReferenceChange(batch.entity, record.key, version, record.source_time_us, row))
         if not changes:
             return (), letters
         state.counters[_VERSION] = version
