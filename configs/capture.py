@@ -9,6 +9,7 @@ from typing_extensions import Self
 from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, Interpolated, Name, Number, RelativePath
 from tillstream.configs.secrets import SecretRef
+from tillstream.configs.urls import crosses_in_the_open
 
 __all__ = ["Capture"]
 
@@ -125,8 +126,7 @@ class Capture(ConfigModel):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         parts = urlsplit(self.connect_url)
-        plain = parts.scheme == "http" and parts.hostname not in forms.LOOPBACK
-        if plain and (self.connect_user is not None or parts.username is not None):
+        if crosses_in_the_open(parts) and (self.connect_user is not None or parts.username is not None):
             raise ValueError(
                 f"found connect_url at http://{parts.hostname}, expected https: the login would cross a "
                 "network in the open"

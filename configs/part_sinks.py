@@ -1,13 +1,12 @@
 """Describe the sinks that write files and objects."""
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
 
-from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, Number, RelativePath
 from tillstream.configs.secrets import SecretRef
+from tillstream.configs.urls import crosses_in_the_open, http_parts
 
 __all__ = ["FilesSink", "GcsSink", "PartFormat"]
 
@@ -61,15 +60,9 @@ class GcsSink(PartFormat):
     def _is_safe(cls, endpoint: str | None) -> str | None:
         if endpoint is None:
             return None
-        try:
-            parts = urlsplit(endpoint)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"expected a URL: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError("expected https://host or https://host:port")
+        parts = http_parts(endpoint, "expected https://host or https://host:port")
         if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError("expected scheme, host and port only")
-        if parts.scheme == "http" and parts.hostname not in forms.LOOPBACK:
+        if crosses_in_the_open(parts):
             raise ValueError("found http, expected https: rows and secrets would cross a network in the open")
         return endpoint.rstrip("/")

@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -10,6 +9,7 @@ from tillstream.configs import forms
 from tillstream.configs.base import NO_TRUTH, ConfigModel, Number, RelativePath
 from tillstream.configs.kafka import KafkaConnection
 from tillstream.configs.secrets import SecretRef
+from tillstream.configs.urls import crosses_in_the_open, http_parts
 
 __all__ = ["HttpSink", "KafkaSink"]
 
@@ -84,16 +84,10 @@ class HttpSink(ConfigModel):
     @field_validator("url")
     @classmethod
     def _is_safe(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ValueError(f"expected a URL: {error}") from error
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise ValueError("expected https://host/path, with {entity} where the entity's name belongs")
+        parts = http_parts(url, "expected https://host/path, with {entity} where the entity's name belongs")
         if parts.username is not None or parts.password is not None:
             raise ValueError("found a login in it, expected none: refer to it by auth")
-        if parts.scheme == "http" and parts.hostname not in forms.LOOPBACK:
+        if crosses_in_the_open(parts):
             raise ValueError("found http, expected https: rows and secrets would cross a network in the open")
         if set(re.findall(r"\{[^}]*\}", url)) - {"{entity}"} or "{" in parts.netloc:
             raise ValueError("expected no placeholder but {entity}, and none in the host")

@@ -6,21 +6,15 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 from typing_extensions import Self
 
-from tillstream.configs import forms
 from tillstream.configs.base import ConfigModel, Number, RelativePath
 from tillstream.configs.secrets import SecretRef
+from tillstream.configs.urls import crosses_in_the_open, http_parts
 
 __all__ = ["SchemaRegistry"]
 
 
 def _check_url(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise ValueError(f"expected a URL: {error}") from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ValueError("expected https://host:port, and the path of the registry's API where it has one")
+    parts = http_parts(url, "expected https://host:port, and the path of the registry's API where it has one")
     if parts.username is not None or parts.password is not None:
         raise ValueError("found a login in it, expected none: write user and password beside it")
     if parts.query or parts.fragment:
@@ -77,7 +71,6 @@ class SchemaRegistry(ConfigModel):
             raise ValueError("found key_file without cert_file, expected both, or cert_file alone")
         for url in self.urls:
             parts = urlsplit(url)
-            plain = parts.scheme == "http" and parts.hostname not in forms.LOOPBACK
-            if plain and (self.user is not None or self.cert_file is not None):
+            if crosses_in_the_open(parts) and (self.user is not None or self.cert_file is not None):
                 raise ValueError(f"found {url}, expected https: the login would cross a network in the open")
         return self
