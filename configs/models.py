@@ -21,6 +21,7 @@ from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.delivery import Delivery, transaction_topic
 from tillstream.configs.keyless import Keyless, implied, system_columns
+from tillstream.configs.launching import LaunchParameters, current_launch, overridden
 from tillstream.configs.limits import Limits
 from tillstream.configs.part_sinks import FilesSink, GcsSink
 from tillstream.configs.remote_sinks import HttpSink, KafkaSink
@@ -291,8 +292,7 @@ class ClientConfig(ConfigModel):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        plain = self.model_dump(mode="json", by_alias=True)
-        problems = list(cross_check(plain, FLINK_DEFAULTS))
+        problems = list(cross_check(self.plain(), FLINK_DEFAULTS))
         if problems:
             raise PydanticCustomError(
                 "cross_check",
@@ -307,6 +307,19 @@ class ClientConfig(ConfigModel):
         if self.source.kafka is None:
             raise TypeError(f"{self.client} does not read from Kafka")
         return self.source.kafka
+
+    def plain(self) -> dict[str, Any]:
+        """Return the config as JSON values, secrets as references; `model_validate` takes it back."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def at_launch(self, launch: LaunchParameters) -> Self:
+        """Return the config as a launch has it."""
+        if not launch.overrides:
+            return self
+        return type(self).model_validate(overridden(self.plain(), launch.overrides))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revived, (type(self), self.__getstate__())
 
     def evolution_of(self, entity: str) -> EvolutionPolicy:
         """Return what becomes of an entity's rows that its contract does not know of."""
@@ -337,3 +350,11 @@ class ClientConfig(ConfigModel):
     def dead_letter_sink(self) -> str:
         """Return the name of the sink that takes dead letters."""
         return self.dead_letters.sink or next(iter(self.sinks))
+
+
+def _revived(model: type[ClientConfig], state: dict[Any, Any]) -> ClientConfig:
+    """Return an unpickled config, where a launched job runs as that launch has it."""
+    found = model.__new__(model)
+    found.__setstate__(state)
+    launch = current_launch()
+    return found if launch is None else found.at_launch(launch)

@@ -28,9 +28,9 @@ from tillstream.io.transactions import warn_of_missing
 from tillstream.pipelines.errors import RecordError, UnavailableError
 from tillstream.pipelines.sharding import partition_key
 
-__all__ = ["ReadBounded", "ReadChanges", "Ticks", "decode_offset", "encode_offset"]
+__all__ = ["OFFSET_VERSION", "ReadBounded", "ReadChanges", "Ticks", "decode_offset", "encode_offset"]
 
-_OFFSET_VERSION = 1
+OFFSET_VERSION = 1
 _OFFSET = struct.Struct(">Bq")
 # While no topic exists yet a new one is wanted soon.
 _EMPTY_DISCOVERY_INTERVAL_S = 1.0
@@ -42,7 +42,7 @@ _decode_tick = msgspec.msgpack.Decoder(tuple[str, int, int]).decode
 
 def encode_offset(offset: int) -> bytes:
     """Return the checkpointed form of an offset: a version byte and eight bytes."""
-    return _OFFSET.pack(_OFFSET_VERSION, offset)
+    return _OFFSET.pack(OFFSET_VERSION, offset)
 
 
 def decode_offset(state: bytes) -> int:
@@ -52,8 +52,8 @@ def decode_offset(state: bytes) -> int:
         ValueError: if it was written by a release that this one does not read.
     """
     version, offset = _OFFSET.unpack(state) if len(state) == _OFFSET.size else (state[:1], 0)
-    if version != _OFFSET_VERSION:
-        raise ValueError(f"offset state: found version {version!r}, expected {_OFFSET_VERSION}")
+    if version != OFFSET_VERSION:
+        raise ValueError(f"offset state: found version {version!r}, expected {OFFSET_VERSION}")
     return int(offset)
 
 

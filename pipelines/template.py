@@ -6,6 +6,7 @@ import apache_beam as beam
 from apache_beam.io.flink.flink_streaming_impulse_source import FlinkStreamingImpulseSource
 
 from tillstream.configs import ClientConfig
+from tillstream.configs.launching import AtLaunch
 from tillstream.io.collector import DEAD_LETTERS
 from tillstream.io.read_changes import ReadBounded, ReadChanges, Ticks
 from tillstream.io.sinks import Writer
@@ -37,8 +38,8 @@ def build(
         pipeline: an empty pipeline.
         config: the client's.
         bounded: read what is there and end, instead of reading on.
-        generation: of this launch, milliseconds since 1970 UTC; exactly-once needs it, and rests on
-            checkpoints, which bounded runs have none of.
+        generation: of this launch, milliseconds since 1970 UTC, or a stand-in for it; exactly-once needs
+            it, and rests on checkpoints, which bounded runs have none of.
 
     Raises:
         TransformError: if an entity names a transform that is unknown, or that needs more than the event.
@@ -100,7 +101,9 @@ def _writer(config: ClientConfig, generation: int | None) -> Writer | None:
     if generation is None:
         raise ValueError("generation: found none, expected the time of the launch: the job is exactly-once")
     flink = config.flink
-    return Writer(generation, flink.shards, flink.parallelism, flink.max_parallelism)
+    # Of a job that is still to be launched either is a stand-in.
+    parallelism = AtLaunch("parallelism") if isinstance(generation, AtLaunch) else flink.parallelism
+    return Writer(generation, flink.shards, parallelism, flink.max_parallelism)
 
 
 def _read_changes(pipeline: beam.Pipeline, config: ClientConfig) -> beam.pvalue.DoOutputsTuple:

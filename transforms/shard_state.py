@@ -22,7 +22,7 @@ import msgspec
 from apache_beam.coders import BytesCoder
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec
 
-__all__ = ["FOREVER_US", "Key", "Shard", "ShardMemory", "shared_memory", "specs"]
+__all__ = ["FOREVER_US", "SHARD_VERSION", "Key", "Shard", "ShardMemory", "shared_memory", "specs"]
 
 Key: TypeAlias = "bytes | tuple[Any, ...]"
 EntryType = TypeVar("EntryType", bound="tuple[Any, ...]")
@@ -31,8 +31,8 @@ EntryType = TypeVar("EntryType", bound="tuple[Any, ...]")
 # take this for the newest event time.
 FOREVER_US = 1 << 62
 
-_VERSION = 1
-_VERSION_BYTE = bytes((_VERSION,))
+SHARD_VERSION = 1
+_VERSION_BYTE = bytes((SHARD_VERSION,))
 _NONCE_BYTES = 16
 # A frame costs a rebuild about as much as this many entries.
 _FRAME_WEIGHT = 16
@@ -94,10 +94,10 @@ def specs(name: str) -> tuple[ReadModifyWriteStateSpec, BagStateSpec]:
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[Any], frame: bytes) -> Any:
-    if not frame or frame[0] != _VERSION:
+    if not frame or frame[0] != SHARD_VERSION:
         found = frame[0] if frame else "none"
         raise ValueError(
-            f"shard state: found version {found}, expected {_VERSION}: "
+            f"shard state: found version {found}, expected {SHARD_VERSION}: "
             "restore it with the release that wrote it"
         )
     try:

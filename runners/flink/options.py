@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-from pathlib import Path
 from typing import Any
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import MissingToolError
 from tillstream.runners.bounds import BOUNDS_VARIABLE, bounds_of
 from tillstream.runners.harness import MEMORY_VARIABLE
 
@@ -19,27 +15,18 @@ _BUNDLE_MS_MAX = 50
 _BUNDLE_ELEMENTS_MAX = 100_000
 
 
-def harness_environment(config: ClientConfig, launch: int | None = None) -> dict[str, Any]:
-    """Return the configuration of Beam's process environment: the command that starts a harness.
+def harness_environment(config: ClientConfig, launch: int | None = None) -> dict[str, str]:
+    """Return the variables of the processes that run a client's stages.
 
     Args:
         config: the client's.
         launch: its generation.
-
-    Raises:
-        MissingToolError: if the harness is not installed beside this interpreter nor on the path.
     """
-    beside = Path(sys.executable).with_name("tillstream-harness")
-    command = str(beside) if beside.exists() else shutil.which("tillstream-harness")
-    if command is None:
-        raise MissingToolError(
-            "tillstream-harness is not installed: pip install 'tillstream[kafka,postgres]'"
-        )
     limit = config.flink.memory_mb_max
     environment = {BOUNDS_VARIABLE: bounds_of(config, launch).encode()}
     if limit is not None:
         environment[MEMORY_VARIABLE] = str(limit)
-    return {"command": command, "env": environment}
+    return environment
 
 
 def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:

@@ -6,12 +6,17 @@ made of labels and of the environment's URN, not of its id: a savepoint fits any
 
 from __future__ import annotations
 
-from apache_beam.portability.api import beam_runner_api_pb2
+from typing import TYPE_CHECKING
 
-__all__ = ["STAGES_VARIABLE", "spread"]
+if TYPE_CHECKING:
+    from apache_beam.portability.api import beam_runner_api_pb2
+
+__all__ = ["READING", "STAGES_VARIABLE", "spread"]
 
 # Tells the environments apart, and shows in a process's environment which stages it runs.
 STAGES_VARIABLE = "TILLSTREAM_STAGES"
+# Ends the id of the environment of the reading stages, and is what the variable says in it.
+READING = "reading"
 _READING = frozenset({"Ticks", "ReadChanges", "ReadBounded"})
 
 
@@ -26,11 +31,9 @@ def spread(pipeline: beam_runner_api_pb2.Pipeline, processes: int) -> None:
         return
     (shared,) = {each.environment_id for each in pipeline.components.transforms.values()} - {""}
     environments = pipeline.components.environments
-    payload = beam_runner_api_pb2.ProcessPayload.FromString(environments[shared].payload)
-    payload.env[STAGES_VARIABLE] = "reading"
-    reading = f"{shared}_reading"
+    reading = f"{shared}_{READING}"
+    # Their payloads, which tell them apart, are a matter of the launch (`template.launchable`).
     environments[reading].CopyFrom(environments[shared])
-    environments[reading].payload = payload.SerializeToString(deterministic=True)
     for transform in pipeline.components.transforms.values():
         if transform.environment_id and transform.unique_name.partition("/")[0] in _READING:
             transform.environment_id = reading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import requests
 
 from tillstream.pipelines.errors import TillstreamError, UnavailableError
+from tillstream.runners.jobs.manifest import JobInfo, read_agent
 
 __all__ = ["FlinkRest", "JobFailedError"]
 
@@ -48,6 +50,21 @@ class FlinkRest:
     def job(self, job_id: str) -> dict[str, Any]:
         """Return a job's state and vertices."""
         return self._call("GET", f"/jobs/{job_id}")
+
+    def info(self, job_id: str) -> JobInfo | None:
+        """Return what a job says of itself; None where tillstream did not launch it, or an older one did.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        settings = self._call("GET", f"/jobs/{job_id}/config").get("execution-config") or {}
+        return read_agent((settings.get("user-config") or {}).get("userAgent"))
+
+    def stages(self, jar_id: str, *, entry_class: str, parallelism: int) -> dict[str, str]:
+        """Return the name of each stage that an uploaded jar would run, by the id that its state has."""
+        body = {"entryClass": entry_class, "parallelism": parallelism}
+        plan = self._call("POST", f"/jars/{jar_id}/plan", json=body)["plan"]
+        return {node["id"]: html.unescape(node["description"]).split("<br/>")[0] for node in plan["nodes"]}
 
     def wait_for_tasks(self, job_id: str, deadline_s: float) -> None:
         """Wait until every task of a job runs or has finished; raises as `wait` does."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,8 @@ class _Flink(Service):
 
     def _environment(self) -> dict[str, str]:
         return {
+            # The harness of this installation, whichever else there is.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "FLINK_PLUGINS_DIR": str(package_folder("pyflink") / "plugins"),
             "TILLSTREAM_SECRETS_DIR": str(self.context.layout.secrets),
             # Of one stack's TaskManagers: what a killed one was at is found by its successor.

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import UserError
 from tillstream.transforms.lint.rule import Finding
 
-__all__ = ["Uids", "compare", "of_config", "read", "write"]
+__all__ = ["Uids", "compare", "of_config", "read", "uids_of", "write"]
 
 _VERSION = 1
 _STAGES = ("TS101", "the savepoint's state of it is lost, or Flink refuses the savepoint")
@@ -49,13 +51,22 @@ def of_config(path: Path) -> Uids:
 
     config = check(path)
     # Beam takes seconds to import.
+    from tillstream.runners.flink.jar import pipeline_proto
+
+    return uids_of(config, pipeline_proto(config, bounded=config.source.files is not None))
+
+
+def uids_of(config: ClientConfig, proto: Any) -> Uids:
+    """Return what the savepoints of a client's job find state by.
+
+    Args:
+        config: the client's.
+        proto: its pipeline in Beam's portable form.
+    """
     from apache_beam.portability.api import beam_runner_api_pb2
 
-    from tillstream.runners.flink.jar import pipeline_proto
     from tillstream.transforms.flows import flows_of, registry_of
 
-    bounded = config.source.files is not None
-    proto = pipeline_proto(config, bounded=bounded, generation=1)
     stages = {}
     for each in proto.components.transforms.values():
         if each.spec.urn == "beam:transform:pardo:v1":

@@ -22,7 +22,7 @@ def whole(**changes: Any) -> ClientConfig:
 @pytest.fixture(scope="module")
 def proto() -> Any:
     """Return the pipeline in Beam's portable form."""
-    return pipeline_proto(whole(), bounded=False, generation=1)
+    return pipeline_proto(whole(), bounded=False)
 
 
 def test_labels_are_pinned(proto: Any) -> None:
@@ -58,6 +58,6 @@ def test_elements_are_bytes_between_stages(proto: Any) -> None:
 
 def test_a_bounded_run_writes_row_by_row() -> None:
     """Nobody looks before its end."""
-    built = pipeline_proto(whole(), bounded=True, generation=1)
+    built = pipeline_proto(whole(), bounded=True)
     names = {each.unique_name for each in built.components.transforms.values()}
     assert "GatherTransactions" not in names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.flink import jar, launch
 from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.flink.template import MANIFEST_ENTRY, PIPELINE_ENTRY
+from tillstream.runners.jobs.manifest import Manifest
+from tillstream.transforms.lint.uids import Uids
 
 CONFIG = ClientConfig.model_validate(
     {
@@ -40,12 +44,20 @@ class Rest(FlinkRest):
         return {"/jobs/overview": {"jobs": []}, "/jars/upload": {"filename": "/x/a.jar"}}.get(path, {})
 
 
+def _write_template(config: ClientConfig, path: Path, runner_jars: Path, *, bounded: bool) -> None:
+    del runner_jars
+    manifest = Manifest(config.plain(), Uids("acme", {}, {}, {}, {}), {}, {}, {}, bounded)
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr(MANIFEST_ENTRY, manifest.encode())
+        out.writestr(PIPELINE_ENTRY, b'{"components": {"environments": {}}}')
+
+
 def failed(monkeypatch: pytest.MonkeyPatch, cause: str, savepoint: str | None) -> None:
     """Launch a job that is refused."""
     monkeypatch.setattr(Rest, "cause", cause)
     monkeypatch.setattr(launch, "FlinkRest", Rest)
     monkeypatch.setattr(launch, "stop_of", lambda *_: None)
-    monkeypatch.setattr(jar, "write_jar", lambda _, path, *__, **___: Path(path).write_bytes(b"jar"))
+    monkeypatch.setattr(jar, "write_jar", _write_template)
     launch.launch(CONFIG, Path(), savepoint=savepoint)
 
 

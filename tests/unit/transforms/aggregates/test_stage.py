@@ -92,7 +92,7 @@ def test_files_in_files_out(tmp_path: Path) -> None:
 def proto(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the streaming pipeline in Beam's portable form."""
     found = client(tmp_path_factory.mktemp("c"), kafka={"bootstrap_servers": "127.0.0.1:9092"})
-    return pipeline_proto(found, bounded=False, generation=1)
+    return pipeline_proto(found, bounded=False)
 
 
 def test_label_and_state_are_pinned(proto: Any) -> None:

@@ -1,0 +1,124 @@
+"""Leave open in a job what is known only when it is launched, and fill it in where the job runs.
+
+A built job holds pickled stages. What differs from launch to launch (addresses, generation, parallelism)
+comes to their processes in one environment variable, and is put in its place as they are unpickled: a
+`ClientConfig` takes its overrides, an `AtLaunch` becomes its number.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from typing_extensions import Self
+
+__all__ = ["LAUNCH_VARIABLE", "AtLaunch", "LaunchParameters", "current_launch", "differences", "overridden"]
+
+LAUNCH_VARIABLE = "TILLSTREAM_LAUNCH"
+_VERSION = 1
+
+
+class LaunchParameters(msgspec.Struct, frozen=True):
+    """Hold what a launch fixes; no secret is in it.
+
+    Attributes:
+        generation: of the launch, milliseconds since 1970 UTC.
+        parallelism: subtasks of each stage.
+        overrides: values of the config that differ from those it was built with, by JSON pointer (RFC 6901).
+        version: of this form; a field may be appended without raising it.
+    """
+
+    generation: int
+    parallelism: int
+    overrides: dict[str, Any] = {}
+    version: int = _VERSION
+
+    def encode(self) -> str:
+        """Return the form in which it travels."""
+        return msgspec.json.encode(self, order="deterministic").decode()
+
+    @classmethod
+    def decode(cls, text: str) -> LaunchParameters:
+        """Read what `encode` wrote.
+
+        Raises:
+            ValueError: if it is none, or of another version.
+        """
+        found = msgspec.json.decode(text, type=cls)
+        if found.version != _VERSION:
+            raise ValueError(f"launch parameters: found version {found.version}, expected {_VERSION}")
+        return found
+
+
+def current_launch() -> LaunchParameters | None:
+    """Return the parameters of the launch that this process runs; None outside of a launched job."""
+    text = os.environ.get(LAUNCH_VARIABLE)
+    return _decoded(text) if text else None
+
+
+@functools.lru_cache(maxsize=1)
+def _decoded(text: str) -> LaunchParameters:
+    return LaunchParameters.decode(text)
+
+
+class AtLaunch(int):
+    """Stand for a number that a launch fixes: unpickled where the job runs, it is that number.
+
+    Args:
+        name: the attribute of `LaunchParameters`.
+    """
+
+    name: str
+
+    def __new__(cls, name: str) -> Self:
+        """Make the stand-in: until it is filled in, a zero."""
+        found = super().__new__(cls, 0)
+        found.name = name
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _number, (self.name,)
+
+
+def _number(name: str) -> int:
+    launch = current_launch()
+    # Beam copies stages by pickling them already where a job is built.
+    return AtLaunch(name) if launch is None else int(getattr(launch, name))
+
+
+def differences(built: Any, launched: Any, pointer: str = "") -> dict[str, Any]:
+    """Return what must be put where in one JSON value to make it another, by JSON pointer.
+
+    Args:
+        built: what there is.
+        launched: what is wanted.
+        pointer: where both lie.
+    """
+    if isinstance(built, dict) and isinstance(launched, dict) and built.keys() == launched.keys():
+        found: dict[str, Any] = {}
+        for name, value in built.items():
+            step = str(name).replace("~", "~0").replace("/", "~1")
+            found |= differences(value, launched[name], f"{pointer}/{step}")
+        return found
+    return {} if built == launched else {pointer: launched}
+
+
+def overridden(value: Any, overrides: Mapping[str, Any]) -> Any:
+    """Return a JSON value with others put in their places, as `differences` found them.
+
+    Raises:
+        LookupError: if it has no such place.
+    """
+    for pointer, wanted in overrides.items():
+        steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+        value = _put(value, steps, wanted)
+    return value
+
+
+def _put(value: Any, steps: list[str], wanted: Any) -> Any:
+    if not steps:
+        return wanted
+    return {**value, steps[0]: _put(value[steps[0]], steps[1:], wanted)}

@@ -1,0 +1,127 @@
+"""Make the template of a client's job into a jar that a Flink cluster runs by itself; without Beam.
+
+A template leaves open what a launch fixes. That goes into the jar's options, and into the environment of the
+processes that run the stages (beam_runner_api.proto, ProcessPayload).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tillstream.configs.launching import LAUNCH_VARIABLE, LaunchParameters
+from tillstream.pipelines.errors import UserError
+from tillstream.runners.flink.options import harness_environment, job_options
+from tillstream.runners.flink.processes import READING, STAGES_VARIABLE
+from tillstream.runners.jobs.manifest import JobInfo, Manifest
+
+__all__ = [
+    "ENTRY_CLASS",
+    "HARNESS",
+    "JOB",
+    "MANIFEST_ENTRY",
+    "PIPELINE_ENTRY",
+    "json_bytes",
+    "launchable",
+    "read_manifest",
+    "write_entry",
+]
+
+ENTRY_CLASS = "org.apache.beam.runners.flink.FlinkPipelineRunner"
+# Found on the path of whoever runs the TaskManager.
+HARNESS = "tillstream-harness"
+JOB = "job"
+MANIFEST_ENTRY = "TILLSTREAM/manifest.json"
+PIPELINE_ENTRY = f"BEAM-PIPELINE/{JOB}/pipeline.json"
+_OPTIONS_ENTRY = f"BEAM-PIPELINE/{JOB}/pipeline-options.json"
+# The oldest time that a zip entry can bear: the jar's bytes must not depend on the clock.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def read_manifest(template: Path) -> Manifest:
+    """Return the manifest of a template.
+
+    Raises:
+        UserError: if the file is no template.
+    """
+    try:
+        with zipfile.ZipFile(template) as jar:
+            return Manifest.decode(jar.read(MANIFEST_ENTRY))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise UserError(
+            f"{template}: found {error}, expected a jar of 'tillstream template build'"
+        ) from error
+
+
+def launchable(template: Path, jar: Path, parameters: LaunchParameters) -> JobInfo:
+    """Write the jar of one launch of a template, and return what the job will say of itself.
+
+    Args:
+        template: as `jar.write_jar` writes it.
+        jar: file to write.
+        parameters: of the launch.
+
+    Raises:
+        UserError: if the file is no template.
+    """
+    info = JobInfo(read_manifest(template), parameters)
+    config, bounded = info.config(), info.manifest.bounded
+    environment = {**harness_environment(config, parameters.generation), LAUNCH_VARIABLE: parameters.encode()}
+    options = {
+        f"beam:option:{name}:v1": _option(value)
+        for name, value in {**job_options(config, bounded=bounded), "user_agent": info.agent()}.items()
+    }
+    with zipfile.ZipFile(template) as source, zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as out:
+        for entry in source.infolist():
+            content = source.read(entry)
+            if entry.filename == PIPELINE_ENTRY:
+                content = _with_environment(content, environment)
+            write_entry(out, entry.filename, content)
+        write_entry(out, _OPTIONS_ENTRY, json_bytes(options))
+    return info
+
+
+def _with_environment(content: bytes, environment: Mapping[str, str]) -> bytes:
+    pipeline = json.loads(content)
+    for name, each in pipeline["components"]["environments"].items():
+        stages = {STAGES_VARIABLE: READING} if name.endswith(f"_{READING}") else {}
+        payload = _process_payload(HARNESS, {**environment, **stages})
+        each["payload"] = base64.b64encode(payload).decode()
+    return json_bytes(pipeline)
+
+
+def _process_payload(command: str, environment: Mapping[str, str]) -> bytes:
+    """Return Beam's ProcessPayload: command = 3, env = 4, a map. Its own class takes seconds to import."""
+    entries = (
+        _field(4, _field(1, name.encode()) + _field(2, value.encode()))
+        for name, value in sorted(environment.items())
+    )
+    return _field(3, command.encode()) + b"".join(entries)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    size, length = bytearray(), len(content)
+    while length > 0x7F:  # noqa: PLR2004  (a varint holds seven bits a byte)
+        size.append(length & 0x7F | 0x80)
+        length >>= 7
+    size.append(length)
+    return bytes([number << 3 | 2]) + bytes(size) + content
+
+
+def _option(value: Any) -> Any:
+    # A Struct knows doubles only, and Java does not read those as integers: Beam sends integers as text.
+    return str(value) if type(value) is int else value
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return JSON; equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True).encode()
+
+
+def write_entry(out: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Write an entry of a jar; equal ones give equal bytes."""
+    out.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)

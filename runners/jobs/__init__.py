@@ -1,0 +1,1 @@
+"""Plan, launch, watch, change and undo the jobs of clients."""
