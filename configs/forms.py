@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = [
     "CLIENT",
     "COLUMN",
+    "LABEL",
+    "LABEL_VALUE",
     "LOOPBACK",
     "MODULE",
     "NAME",
@@ -28,6 +30,9 @@ SERVERS = r"^[^\s,]+:\d+(,[^\s,]+:\d+)*$"
 # Names of tables go into regular expressions and names of topics.
 TABLE = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
 SETTING = r"^[a-z][A-Za-z0-9._-]*$"
+# Those of Kubernetes, of which these are labels, too, without prefixes.
+LABEL = r"^[a-z](?:[a-z0-9_-]{0,61}[a-z0-9])?$"
+LABEL_VALUE = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$"
 # Hosts to which nothing crosses a network.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -44,4 +49,8 @@ WORDS = {
     SERVERS: "host:port, several with commas",
     SETTING: "the name of a property, such as value.converter",
     TABLE: "schema.table, both of a-z, 0-9 and _",
+    LABEL: "a label: a-z, 0-9, _ and -, at most 63, the first a letter, the last a letter or digit",
+    LABEL_VALUE: (
+        "a label's value: letters, digits, '.', '_' and '-', at most 63, the first and last a letter or digit"
+    ),
 }

@@ -46,6 +46,8 @@ __all__ = [
 _Topic = Annotated[str, StringConstraints(pattern=forms.TOPIC)]
 _Column = Annotated[str, StringConstraints(pattern=forms.COLUMN)]
 _Transform = Annotated[str, StringConstraints(pattern=forms.TRANSFORM)]
+_Label = Annotated[str, StringConstraints(pattern=forms.LABEL)]
+_LabelValue = Annotated[str, StringConstraints(pattern=forms.LABEL_VALUE)]
 
 
 class Entity(ConfigModel):
@@ -265,6 +267,9 @@ class ClientConfig(ConfigModel):
 
     version: Literal[1] = Field(default=1, description="Version of this format.")
     client: ClientName = Field(description="The client's name.")
+    labels: dict[_Label, _LabelValue] = Field(
+        default={}, description="What commands for many clients choose by, `--label tier=gold`."
+    )
     source: Source = Field(description="Where change events come from.")
     entities: dict[Name, Entity] = Field(min_length=1, description="What they are, by the entity's name.")
     transforms: Transforms = Field(default=Transforms(), description="Where transforms are found.")

@@ -1,0 +1,133 @@
+"""Do one thing for several clients at once, and report what became of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tillstream.pipelines.errors import TillstreamError, UserError
+from tillstream.runners.jobs.selection import Chosen, select
+
+__all__ = [
+    "AsJson",
+    "AtOnce",
+    "Clients",
+    "Done",
+    "Everyone",
+    "Folder",
+    "Group",
+    "Labels",
+    "Work",
+    "carry_out",
+    "table",
+]
+
+Clients = Annotated[
+    list[str] | None, typer.Argument(metavar="[CLIENT]...", help="Names of clients, or paths of configs.")
+]
+Everyone = Annotated[bool, typer.Option("--all", help="All clients whose configs lie in the folder.")]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY=VALUE", help="Clients with this label; repeated: with all of them."),
+]
+Folder = Annotated[
+    Path | None, typer.Option(help="Where configs lie; default: here, clients/, configs/clients/.")
+]
+AtOnce = Annotated[int, typer.Option(min=1, max=64, help="Clients that are worked on at once.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, {clients: [...]}.")]
+
+AT_ONCE = 4
+_EXIT_FAILED = 1
+
+
+@dataclass(frozen=True)
+class Done:
+    """Say what became of one client.
+
+    Attributes:
+        outcome: a word or two: launched, runs already, failed.
+        detail: a sentence.
+        facts: what `--json` shows beside them.
+        is_good: whether the command has done what it was asked to.
+    """
+
+    outcome: str
+    detail: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+    is_good: bool = True
+
+
+Work = Callable[[Chosen, Callable[[str], None]], Done]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Say which clients a command is for, as its options have it; see `select`."""
+
+    clients: Sequence[str] | None = None
+    everyone: bool = False
+    labels: Sequence[str] | None = None
+    folder: Path | None = None
+    at_once: int = AT_ONCE
+
+    def chosen(self) -> list[Chosen]:
+        """Return the clients; raises as `select` does."""
+        return select(
+            self.clients or (), everyone=self.everyone, labels=self.labels or (), folder=self.folder
+        )
+
+
+def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
+    """Do something for each client of a group, print what became of them, and exit with 1 if any failed.
+
+    What fails for one client stops no other. For a single client an error is raised as it is.
+
+    Args:
+        group: whose.
+        work: does it for one client; what it says goes to standard error.
+        as_json: print JSON.
+    """
+    chosen = group.chosen()
+    is_many = len(chosen) > 1
+
+    def one(client: Chosen) -> Done:
+        def say(line: str) -> None:
+            typer.echo(f"{client.client}: {line}" if is_many else line, err=True)
+
+        try:
+            return work(client, say)
+        except TillstreamError as error:
+            if not is_many and not as_json:
+                raise
+            kind = "refused" if isinstance(error, UserError) else "failed"
+            return Done(kind, str(error), is_good=False)
+
+    with ThreadPoolExecutor(min(group.at_once, len(chosen))) as pool:
+        found = list(pool.map(one, chosen))
+    if as_json:
+        lines = [
+            {"client": each.client, "outcome": done.outcome, "detail": done.detail, **done.facts}
+            for each, done in zip(chosen, found, strict=True)
+        ]
+        typer.echo(json.dumps({"clients": lines}))
+    elif is_many:
+        rows = [(each.client, done.outcome, done.detail) for each, done in zip(chosen, found, strict=True)]
+        table(("CLIENT", "OUTCOME", "DETAIL"), rows)
+    else:
+        typer.echo(f"{chosen[0].client}: {found[0].outcome}{found[0].detail and f', {found[0].detail}'}")
+    if not all(done.is_good for done in found):
+        raise typer.Exit(_EXIT_FAILED)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns, each on one line."""
+    lines = [tuple(head), *(tuple(" ".join(cell.split()) for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
