@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -91,6 +93,21 @@ class FlinkRest:
         """Return the ids of the TaskManagers that run a vertex of a job."""
         found = self._call("GET", f"/jobs/{job_id}/vertices/{vertex_id}/taskmanagers")["taskmanagers"]
         return {str(each["taskmanager-id"]) for each in found}
+
+    def restarts(self, job_id: str) -> int:
+        """Return how often Flink has restarted a job by itself."""
+        found: Any = self._call("GET", f"/jobs/{job_id}/metrics?get=numRestarts")
+        return sum(int(each["value"]) for each in found)
+
+    def sums(self, job_id: str, vertex_id: str, ends: Sequence[str]) -> dict[str, float]:
+        """Return the metrics of a vertex whose names end so, each summed up over its subtasks."""
+        path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
+        known: Any = self._call("GET", path)
+        names = [str(each["id"]) for each in known if str(each["id"]).endswith(tuple(ends))]
+        if not names:
+            return {}
+        found: Any = self._call("GET", f"{path}?get={quote(','.join(names))}&agg=sum")
+        return {str(each["id"]): float(each["sum"]) for each in found}
 
     def checkpoints(self, job_id: str) -> dict[str, Any]:
         """Return the counts and the newest of a job's checkpoints."""

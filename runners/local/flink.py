@@ -120,6 +120,8 @@ def flink_settings(context: Context) -> dict[str, object]:
         # Two heartbeats that cannot be sent tell that a process is gone; one that hangs has the timeout.
         "heartbeat.interval": 1000,
         "heartbeat.timeout": 20000,
+        # Metrics are fetched when they are asked for, and at most so often: an upgrade is judged by them.
+        "metrics.fetcher.update-interval": 1000,
     }
 
 
