@@ -10,15 +10,37 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from typing_extensions import Self
 
-__all__ = ["LAUNCH_VARIABLE", "AtLaunch", "LaunchParameters", "current_launch", "differences", "overridden"]
+__all__ = [
+    "LAUNCH_VARIABLE",
+    "AtLaunch",
+    "CanaryLaunch",
+    "LaunchParameters",
+    "current_launch",
+    "differences",
+    "overridden",
+]
 
 LAUNCH_VARIABLE = "TILLSTREAM_LAUNCH"
 _VERSION = 1
+
+
+class CanaryLaunch(msgspec.Struct, frozen=True):
+    """Hold what makes a launch a shadow: it reads up to given offsets, and touches no sink of the client's.
+
+    Attributes:
+        side: which of those that are compared it is: old or new.
+        folder: that takes what it would write, in place of all sinks.
+        until: topic to partition to offset, behind the last that is read.
+    """
+
+    side: Literal["old", "new"]
+    folder: str
+    until: dict[str, dict[int, int]]
 
 
 class LaunchParameters(msgspec.Struct, frozen=True):
@@ -29,12 +51,18 @@ class LaunchParameters(msgspec.Struct, frozen=True):
         parallelism: subtasks of each stage.
         overrides: values of the config that differ from those it was built with, by JSON pointer (RFC 6901).
         version: of this form; a field may be appended without raising it.
+        canary: what makes it a shadow of the client's job; None for that itself.
     """
 
     generation: int
     parallelism: int
     overrides: dict[str, Any] = {}
     version: int = _VERSION
+    canary: CanaryLaunch | None = None
+
+    def job_name(self, client: str) -> str:
+        """Return the name that the job of this launch has on its cluster; no client's name has a dash."""
+        return client if self.canary is None else f"{client}-canary-{self.canary.side}"
 
     def encode(self) -> str:
         """Return the form in which it travels."""

@@ -7,10 +7,10 @@ keyed by partition, polls each of them from the offset in its checkpointed state
 
 from __future__ import annotations
 
-import re
+import functools
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -19,8 +19,10 @@ from apache_beam.coders import BytesCoder
 from apache_beam.metrics import Metrics
 from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 
-from tillstream.configs import ClientConfig, FilesSource, KafkaSource
+from tillstream.configs import ClientConfig, FilesSource
 from tillstream.io.collector import ChangeCollector
+from tillstream.io.sources.bounded import ReadBound
+from tillstream.io.sources.choosing import partitions_of
 from tillstream.io.sources.files import read_lines
 from tillstream.io.sources.kafka import Partition
 from tillstream.io.sources.session import KafkaSession
@@ -57,33 +59,6 @@ def decode_offset(state: bytes) -> int:
     return int(offset)
 
 
-def wanted_topics(source: KafkaSource, entity_topics: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return which of the broker's topics a client reads, in order.
-
-    Args:
-        source: its `topics` are names, or regular expressions where they start with ^.
-        entity_topics: topics that the entities name; what is read when the source names none.
-        known: the broker's topics.
-    """
-    patterns = list(entity_topics if source.topics is None else source.topics)
-    names = {pattern for pattern in patterns if not pattern.startswith("^")}
-    expressions = [re.compile(pattern) for pattern in patterns if pattern.startswith("^")]
-    return sorted(
-        topic
-        for topic in known
-        if topic in names or any(expression.search(topic) for expression in expressions)
-    )
-
-
-def _partitions(config: ClientConfig, counts: dict[str, int]) -> list[Partition]:
-    wanted = set(wanted_topics(config.kafka, list(config.topics), list(counts)))
-    if config.replay_topic in counts:
-        wanted.add(config.replay_topic)
-    if config.delivery.atomicity == "transaction":
-        wanted |= counts.keys() & set(config.transaction_topics.values())
-    return [(topic, partition) for topic in sorted(wanted) for partition in range(counts[topic])]
-
-
 class Ticks(beam.DoFn):
     """Turn each impulse into one tick for every partition that the client reads.
 
@@ -114,7 +89,7 @@ class Ticks(beam.DoFn):
 
     def _discover(self) -> None:
         counts = self._session.reader.topics()
-        found = _partitions(self._config, counts)
+        found = partitions_of(self._config, counts)
         warn_of_missing(self._config, counts)
         interval_s = self._config.kafka.discovery_interval_s if found else _EMPTY_DISCOVERY_INTERVAL_S
         self._next_discovery_s = time.monotonic() + interval_s
@@ -146,6 +121,10 @@ class ReadChanges(beam.DoFn):
     def setup(self) -> None:
         """Join the process's session with the cluster."""
         self._session = KafkaSession.acquire(self._config)
+        self._bound = ReadBound.current()
+        self._take = (
+            self._session.take if self._bound is None else functools.partial(self._bound.take, self._session)
+        )
         self._collector = ChangeCollector(self._config)
         self._polled_until_ms: dict[bytes, int] = {}
 
@@ -165,7 +144,7 @@ class ReadChanges(beam.DoFn):
         pace = self._session.pace
         if pace is not None and pace.is_ahead((topic, partition)):
             return
-        messages = self._session.take((topic, partition), offset)
+        messages = self._take((topic, partition), offset)
         if pace is not None:
             pace.note((topic, partition), messages[-1].timestamp()[1] if messages else None)
         if messages:
@@ -174,7 +153,8 @@ class ReadChanges(beam.DoFn):
             yield from self._collector.flush()
             self._read.inc(len(messages))
         # Without messages too: what the last poll found may still wait for its turn to be published.
-        self._session.reader.publish({(topic, partition): offset} if messages else {})
+        if self._bound is None:
+            self._session.reader.publish({(topic, partition): offset} if messages else {})
         if messages or stored is None:
             offset_state.write(encode_offset(offset))
         self._polled_until_ms[key] = time.time_ns() // 1_000_000
@@ -228,7 +208,7 @@ class ReadBounded(beam.DoFn):
                     f"Kafka at {self._config.kafka.bootstrap_servers} names no topics: check the address, "
                     "the login and that the broker runs"
                 )
-            for topic, partition in _partitions(self._config, topics):
+            for topic, partition in partitions_of(self._config, topics):
                 yield from self._read_partition(session, (topic, partition))
         finally:
             KafkaSession.release(self._config)

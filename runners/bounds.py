@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tillstream.configs import SECRETS_DIR_VARIABLE, ClientConfig, FilesSink, GcsSink, SecretRef
+from tillstream.configs.launching import LaunchParameters
 
 __all__ = ["BOUNDS_VARIABLE", "FOLDER_VARIABLE", "Bounds", "bounds_of"]
 
@@ -43,6 +44,7 @@ class Bounds:
         files: paths of the secrets that the config refers to by path.
         folders: that its sinks write, and may have to read again.
         modules: folders that its transforms are looked for in.
+        job: name of its job on the cluster; empty where that is the client's.
     """
 
     client: str
@@ -52,6 +54,7 @@ class Bounds:
     files: tuple[str, ...]
     folders: tuple[str, ...]
     modules: tuple[str, ...] = ()
+    job: str = ""
 
     def encode(self) -> str:
         """Return the form in which it travels."""
@@ -87,12 +90,12 @@ class Bounds:
         return Path(folder).resolve() if folder and Path(folder).is_dir() else None
 
 
-def bounds_of(config: ClientConfig, launch: int | None) -> Bounds:
+def bounds_of(config: ClientConfig, launch: LaunchParameters | None) -> Bounds:
     """Return the bounds of a client's job.
 
     Args:
         config: the client's.
-        launch: its generation.
+        launch: that it is of.
     """
     variables, files = set(config.limits.environment), set()
     for secret in _secrets(config):
@@ -102,15 +105,19 @@ def bounds_of(config: ClientConfig, launch: int | None) -> Bounds:
             variables.add(secret.reference[2:-1])
     if any(isinstance(sink, GcsSink) for sink in config.sinks.values()):
         variables |= {f"{prefix}*" for prefix in _GOOGLE_PREFIXES}
+    shadow = None if launch is None else launch.canary
     folders = {sink.path for sink in config.sinks.values() if isinstance(sink, FilesSink)}
+    if shadow is not None:
+        folders = {shadow.folder}
     return Bounds(
         config.client,
-        launch or 0,
+        0 if launch is None else launch.generation,
         config.flink.rest_url,
         tuple(sorted(variables)),
         tuple(sorted(files)),
         tuple(sorted(folders)),
         () if config.transforms.path is None else (str(config.transforms.path),),
+        "" if launch is None else launch.job_name(config.client),
     )
 
 

@@ -63,7 +63,7 @@ def _isolate(semi_persist_dir: str) -> None:
     os.environ[FLIGHTS_VARIABLE] = str(folder)
     # Flink's own way to end a process is no record's fault.
     signal.signal(signal.SIGTERM, _leave)
-    obey_stop(folder, bounds.client, bounds.rest_url)
+    obey_stop(folder, bounds.job or bounds.client, bounds.rest_url)
 
 
 def _confine(bounds: Bounds, folder: Path) -> None:

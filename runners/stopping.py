@@ -24,12 +24,12 @@ _REASON = re.compile(rf"{re.escape(STOPPED)}.*")
 _logger = logging.getLogger(__name__)
 
 
-def obey_stop(folder: Path, client: str, rest_url: str) -> None:
-    """Cancel a client's job if the folder of its launch holds a note; without an answer the note stays.
+def obey_stop(folder: Path, job: str, rest_url: str) -> None:
+    """Cancel a job if the folder of its launch holds a note; without an answer the note stays.
 
     Args:
         folder: of the launch.
-        client: name of the job.
+        job: its name on the cluster.
         rest_url: of the cluster.
     """
     note = StopNote.read(folder)
@@ -40,7 +40,7 @@ def obey_stop(folder: Path, client: str, rest_url: str) -> None:
 
     rest = FlinkRest(rest_url)
     try:
-        for job_id in rest.running(client):
+        for job_id in rest.running(job):
             rest.ask_to_cancel(job_id)
             StopNote.path(folder).unlink(missing_ok=True)
     except TillstreamError as error:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from tillstream.configs import ClientConfig, Entity
+from tillstream.configs.launching import current_launch
 from tillstream.pipelines.errors import ConfigError, MissingToolError
 from tillstream.pipelines.records import DeadLetter, MutationBatch
 
@@ -174,7 +175,15 @@ def sink_types() -> list[str]:
 
 
 def open_sink(config: ClientConfig, name: str, writer: Writer | None = None) -> Sink:
-    """Return one of a client's sinks, open, for the entities that name it; raises as `Sink.open` does."""
+    """Return one of a client's sinks, open, for the entities that name it; raises as `Sink.open` does.
+
+    A launch that is a shadow gets a sink that only keeps what it is given, whatever the name.
+    """
+    launch = current_launch()
+    if launch is not None and launch.canary is not None:
+        from tillstream.io.sinks.shadow import shadow_sink
+
+        return shadow_sink(config, name, launch.canary)
     model = config.sinks[name]
     entities = {key: entity for key, entity in config.entities.items() if name in entity.sinks}
     sink = sink_class(model.type)(name, config.client, model, entities, writer)

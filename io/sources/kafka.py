@@ -183,6 +183,16 @@ class KafkaReader:
                 return self._positions[partition]
             return max(self._positions.get(partition, 0), self._ends.get(partition, 0))
 
+    def leave(self, partition: Partition) -> None:
+        """Stop fetching a partition, and forget what was fetched of it."""
+        from confluent_kafka import TopicPartition
+
+        with self._lock:
+            if self._positions.pop(partition, None) is not None:
+                self._consumer.incremental_unassign([TopicPartition(*partition)])
+            self._buffers.pop(partition, None)
+            self._ends.pop(partition, None)
+
     def publish(self, offsets: Mapping[Partition, int]) -> None:
         """Commit offsets to the consumer group, at most once a second, for lag tools."""
         from confluent_kafka import KafkaException, TopicPartition

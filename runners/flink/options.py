@@ -5,28 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from tillstream.configs import ClientConfig
-from tillstream.runners.bounds import BOUNDS_VARIABLE, bounds_of
+from tillstream.configs.launching import LaunchParameters
+from tillstream.runners.bounds import BOUNDS_VARIABLE, FOLDER_VARIABLE, bounds_of
 from tillstream.runners.harness import MEMORY_VARIABLE
 
-__all__ = ["harness_environment", "job_options"]
+__all__ = ["harness_environment", "job_options", "shadow_options"]
 
 _BUNDLE_MS_MAX = 50
 # Bundles end by time: an element is a whole batch, so a count says little.
 _BUNDLE_ELEMENTS_MAX = 100_000
 
 
-def harness_environment(config: ClientConfig, launch: int | None = None) -> dict[str, str]:
+def harness_environment(config: ClientConfig, launch: LaunchParameters | None = None) -> dict[str, str]:
     """Return the variables of the processes that run a client's stages.
 
     Args:
         config: the client's.
-        launch: its generation.
+        launch: that they are of.
     """
     limit = config.flink.memory_mb_max
     environment = {BOUNDS_VARIABLE: bounds_of(config, launch).encode()}
     if limit is not None:
         environment[MEMORY_VARIABLE] = str(limit)
+    if launch is not None and launch.canary is not None:
+        # What processes leave behind goes with the rest of the shadow.
+        environment[FOLDER_VARIABLE] = f"{launch.canary.folder}/flights"
     return environment
+
+
+def shadow_options(job: str) -> dict[str, Any]:
+    """Return what is different in the options of a job that only is a shadow of the client's.
+
+    Args:
+        job: its name.
+    """
+    return {"job_name": job, "app_name": job, "retain_externalized_checkpoints_on_cancellation": False}
 
 
 def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:

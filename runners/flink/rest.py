@@ -169,6 +169,29 @@ class FlinkRest:
                 raise UnavailableError(f"savepoint of job {job_id}: none after {deadline_s:.0f} s")
             time.sleep(_POLL_INTERVAL_S)
 
+    def dispose(self, savepoint: str, deadline_s: float = 60.0) -> None:
+        """Delete a savepoint.
+
+        Raises:
+            JobFailedError: if Flink cannot.
+            UnavailableError: if it takes longer than the deadline.
+        """
+        body = {"savepoint-path": savepoint}
+        trigger = self._call("POST", "/savepoint-disposal", json=body)["request-id"]
+        end_s = time.monotonic() + deadline_s
+        while True:
+            answer = self._call("GET", f"/savepoint-disposal/{trigger}")
+            if (answer.get("status") or {}).get("id") == "COMPLETED":
+                failure = (answer.get("operation") or {}).get("failure-cause")
+                if failure:
+                    raise JobFailedError(
+                        f"savepoint {savepoint} is not disposed of: {str(failure.get('stack-trace'))[:2000]}"
+                    )
+                return
+            if time.monotonic() > end_s:
+                raise UnavailableError(f"savepoint {savepoint}: not disposed of after {deadline_s:.0f} s")
+            time.sleep(_POLL_INTERVAL_S)
+
     def wait(self, job_id: str, states: frozenset[str], deadline_s: float) -> str:
         """Wait until a job is in one of some states, and return it.
 

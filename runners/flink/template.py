@@ -15,7 +15,7 @@ from typing import Any
 
 from tillstream.configs.launching import LAUNCH_VARIABLE, LaunchParameters
 from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.options import harness_environment, job_options
+from tillstream.runners.flink.options import harness_environment, job_options, shadow_options
 from tillstream.runners.flink.processes import READING, STAGES_VARIABLE
 from tillstream.runners.jobs.manifest import JobInfo, Manifest
 
@@ -70,11 +70,11 @@ def launchable(template: Path, jar: Path, parameters: LaunchParameters) -> JobIn
     """
     info = JobInfo(read_manifest(template), parameters)
     config, bounded = info.config(), info.manifest.bounded
-    environment = {**harness_environment(config, parameters.generation), LAUNCH_VARIABLE: parameters.encode()}
-    options = {
-        f"beam:option:{name}:v1": _option(value)
-        for name, value in {**job_options(config, bounded=bounded), "user_agent": info.agent()}.items()
-    }
+    environment = {**harness_environment(config, parameters), LAUNCH_VARIABLE: parameters.encode()}
+    named = {**job_options(config, bounded=bounded), "user_agent": info.agent()}
+    if parameters.canary is not None:
+        named |= shadow_options(parameters.job_name(config.client))
+    options = {f"beam:option:{name}:v1": _option(value) for name, value in named.items()}
     with zipfile.ZipFile(template) as source, zipfile.ZipFile(jar, "w", zipfile.ZIP_DEFLATED) as out:
         for entry in source.infolist():
             content = source.read(entry)

@@ -14,6 +14,7 @@ from tillstream.configs import ClientConfig
 from tillstream.configs.launching import (
     LAUNCH_VARIABLE,
     AtLaunch,
+    CanaryLaunch,
     LaunchParameters,
     current_launch,
     differences,
@@ -71,10 +72,21 @@ def test_a_stand_in_becomes_the_launch_s_number(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_parameters_travel(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Version 1 is read; another one is refused."""
+    """Version 1 is read, also as it was before there were shadows; another one is refused."""
     launch = LaunchParameters(5, 2, {"/a": [1]})
-    assert launch.encode() == '{"generation":5,"parallelism":2,"overrides":{"/a":[1]},"version":1}'
+    older = '{"generation":5,"parallelism":2,"overrides":{"/a":[1]},"version":1}'
+    assert LaunchParameters.decode(older) == launch
+    assert launch.encode() == older[:-1] + ',"canary":null}'
     monkeypatch.setenv(LAUNCH_VARIABLE, launch.encode())
     assert current_launch() == launch
     with pytest.raises(ValueError, match="found version 2, expected 1"):
         LaunchParameters.decode(launch.encode().replace('"version":1', '"version":2'))
+
+
+def test_a_shadow_has_a_name_of_its_own() -> None:
+    """Its bounds travel with it, and its job's name is no client's."""
+    shadow = CanaryLaunch("new", "/shadow/new", {"t.public.sales": {0: 17, 1: 0}})
+    launch = LaunchParameters(5, 2, canary=shadow)
+    assert LaunchParameters.decode(launch.encode()).canary == shadow
+    assert launch.job_name("acme") == "acme-canary-new"
+    assert LaunchParameters(5, 2).job_name("acme") == "acme"

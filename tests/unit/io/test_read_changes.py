@@ -11,7 +11,8 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
 from tillstream.configs import ClientConfig, KafkaSource
-from tillstream.io.read_changes import decode_offset, encode_offset, wanted_topics
+from tillstream.io.read_changes import decode_offset, encode_offset
+from tillstream.io.sources.choosing import wanted_topics
 from tillstream.io.sources.session import RateLimiter
 from tillstream.pipelines.records import ChangeBatch, DeadLetterBatch
 

@@ -11,8 +11,8 @@ from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import ChangeCollector
-from tillstream.io.read_changes import _partitions
 from tillstream.io.replays import ReplayMessage
+from tillstream.io.sources.choosing import partitions_of
 from tillstream.pipelines.records import ChangeBatch, DeadLetterBatch, Operation, Replay
 
 CONFIG = ClientConfig.model_validate(
@@ -143,9 +143,9 @@ def test_messages_of_this_version_stay_readable() -> None:
 def test_the_replay_topic_is_read_where_it_exists() -> None:
     """Beside the entities' topics, once, also where a source names its topics."""
     counts = {"t": 1, "other": 1, "tillstream.acme.replay": 1}
-    assert _partitions(CONFIG, counts) == [("t", 0), ("tillstream.acme.replay", 0)]
-    assert _partitions(CONFIG, {"t": 1}) == [("t", 0)]
+    assert partitions_of(CONFIG, counts) == [("t", 0), ("tillstream.acme.replay", 0)]
+    assert partitions_of(CONFIG, {"t": 1}) == [("t", 0)]
     named = CONFIG.model_copy(
         update={"dead_letters": CONFIG.dead_letters.model_copy(update={"replay_topic": "r"})}
     )
-    assert _partitions(named, {**counts, "r": 1}) == [("r", 0), ("t", 0)]
+    assert partitions_of(named, {**counts, "r": 1}) == [("r", 0), ("t", 0)]

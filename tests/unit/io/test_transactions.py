@@ -11,7 +11,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from tillstream.configs import ClientConfig
 from tillstream.io.collector import DEAD_LETTERS, ChangeCollector
-from tillstream.io.read_changes import _partitions
+from tillstream.io.sources.choosing import partitions_of
 from tillstream.io.transactions import warn_of_missing
 from tillstream.pipelines.records import ChangeBatch, DeadLetterBatch
 from tillstream.pipelines.transactions import GATHERED, TRANSACTIONS, Ended, Share
@@ -125,8 +125,8 @@ def test_records_tell_their_transaction_where_it_is_asked_for() -> None:
 def test_the_topic_is_read_where_it_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     """Its absence is said, once there are tables' topics."""
     counts = {"acme.public.orders": 2, TOPIC: 1}
-    assert (TOPIC, 0) in _partitions(config(), counts)
-    assert (TOPIC, 0) not in _partitions(config("row"), counts)
+    assert (TOPIC, 0) in partitions_of(config(), counts)
+    assert (TOPIC, 0) not in partitions_of(config("row"), counts)
     with caplog.at_level(logging.WARNING):
         warn_of_missing(config(), counts)
         warn_of_missing(config(), {})

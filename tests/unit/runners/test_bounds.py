@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tillstream.configs import SECRETS_DIR_VARIABLE, ClientConfig
+from tillstream.configs.launching import LaunchParameters
 from tillstream.runners.bounds import Bounds, bounds_of
 
 GIVEN = {
@@ -46,7 +47,7 @@ def postgres(password: str) -> dict[str, Any]:
 def test_only_what_the_config_names_is_left_of_an_environment() -> None:
     """The system's variables, the config's secrets and what it asks for stay; others' secrets go."""
     client = config({"one": postgres("${ACME_PASSWORD}")}, limits={"environment": ["REGION"]})
-    bounds = Bounds.decode(bounds_of(client, 7).encode())
+    bounds = Bounds.decode(bounds_of(client, LaunchParameters(7, 1)).encode())
     expected = {"PATH", "LC_ALL", "PYTHONPATH", "TILLSTREAM_SECRETS_DIR", "ACME_PASSWORD", "REGION"}
     assert set(bounds.environment(GIVEN)) == expected
     assert (bounds.client, bounds.launch) == ("acme", 7)
@@ -63,7 +64,7 @@ def test_googles_own_variables_stay_for_those_who_write_there() -> None:
 def test_a_value_never_travels() -> None:
     """What is handed to the cluster holds names and paths alone."""
     client = config({"one": postgres("${ACME_PASSWORD}"), "two": postgres("file:/run/pw")})
-    bounds = bounds_of(client, 7)
+    bounds = bounds_of(client, LaunchParameters(7, 1))
     assert (bounds.variables, bounds.files) == (("ACME_PASSWORD",), ("/run/pw",))
 
 
