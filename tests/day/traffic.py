@@ -144,7 +144,7 @@ class Beats:
 
 
 def difference(stack: LocalStack, client: str) -> str | None:
-    """Return the first difference between a client's source and warehouse once nothing moves; None if equal."""
+    """Return the first difference of a client once nothing moves any more; None if both sides are equal."""
     try:
         await_(lambda: _first(stack, client) is None, f"{client} to be equal", _PATIENCE_S)
     except StackError:
