@@ -62,7 +62,9 @@ def build(
         # With state of its own: that keeps a shard's batches with one writer, in order, and makes the
         # boundary between stages that stable input needs.
         write = StableInputParDo(WriteMutationsOnce(config, writer))
-    every = batches[0] if len(batches) == 1 else tuple(batches) | "CollectBatches" >> beam.Flatten()
+    # Of a single one too: Flink finds a stage's state by its input's name, and a client that gets its first
+    # lookup must still find what waits for its sinks.
+    every = tuple(batches) | "CollectBatches" >> beam.Flatten()
     every | "WriteSinks" >> write.with_output_types(bytes)
     (
         tuple(letters)

@@ -13,9 +13,9 @@ from tillstream.transforms.keyed_state import StateEntry
 from tillstream.transforms.shard_state import FOREVER_US, Key, Shard
 from tillstream.transforms.truncates import is_before
 
-__all__ = ["CopyBook", "with_key_columns"]
+__all__ = ["COPIES_VERSION", "CopyBook", "with_key_columns"]
 
-_VERSION = 1
+COPIES_VERSION = 1
 _PLACE = "keyless.copies"
 # Bounds what is known of a row's latest changes, for snapshots and truncates that come behind them.
 _RECENT_MAX = 16
@@ -40,7 +40,7 @@ class _Copies(msgspec.Struct, array_like=True):
     snapshot: Position = ()
     read: int = 0
     recent: list[tuple[Position, int]] = []
-    version: int = _VERSION
+    version: int = COPIES_VERSION
     added: int = 0
 
     def ahead_of(self, position: Position) -> int:
@@ -232,9 +232,9 @@ def _read(state: Shard[StateEntry], place: Key) -> _Copies:
     if entry is None:
         return _Copies()
     found = _decode(entry[1])
-    if found.version != _VERSION:
+    if found.version != COPIES_VERSION:
         raise ValueError(
-            f"copies: found version {found.version}, expected {_VERSION}: "
+            f"copies: found version {found.version}, expected {COPIES_VERSION}: "
             "restore it with the release that wrote it"
         )
     return found

@@ -13,13 +13,14 @@ from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.aggregates import exact_values
 from tillstream.transforms.aggregates.combining import Combine
 
-__all__ = ["Group", "GroupEntry", "digest_of", "signature_of"]
+__all__ = ["GROUP_VERSION", "Group", "GroupEntry", "digest_of", "signature_of"]
 
 # End of the window in microseconds, and the group as below.
 GroupEntry: TypeAlias = tuple[int, bytes]
 Key: TypeAlias = tuple[Any, ...]
 
-_VERSION = b"\x01"
+GROUP_VERSION = 1
+_VERSION = bytes((GROUP_VERSION,))
 _DIGEST_BYTES = 8
 
 

@@ -18,6 +18,7 @@ from tillstream.transforms.aggregates.aggregate import Contribution
 from tillstream.transforms.aggregates.windowing import micros
 
 __all__ = [
+    "CONTRIBUTIONS_VERSION",
     "Change",
     "Counted",
     "Difference",
@@ -28,7 +29,8 @@ __all__ = [
     "encode_counted",
 ]
 
-_VERSION = b"\x01"
+CONTRIBUTIONS_VERSION = 1
+_VERSION = bytes((CONTRIBUTIONS_VERSION,))
 # Takes trailing zeros off a decimal of any length, and nothing else.
 _WHOLE = Context(prec=100_000)
 

@@ -6,10 +6,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-__all__ = ["Form"]
+__all__ = ["LOOKUPS_VERSION", "Form"]
 
-_VERSION = 1
-_VERSION_BYTE = bytes((_VERSION,))
+LOOKUPS_VERSION = 1
+_VERSION_BYTE = bytes((LOOKUPS_VERSION,))
 _Value = TypeVar("_Value")
 _encode = msgspec.msgpack.Encoder().encode
 

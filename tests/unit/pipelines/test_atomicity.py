@@ -30,6 +30,7 @@ def test_labels_are_pinned(proto: Any) -> None:
     names = {each.unique_name for each in proto.components.transforms.values()}
     assert {name for name in names if "/" not in name and not name.startswith("ref_")} == {
         "Clock",
+        "CollectBatches",
         "CollectDeadLetters",
         "CollectShares",
         "GatherTransactions",

@@ -46,6 +46,7 @@ def test_labels_are_pinned(proto: Any) -> None:
     names = {each.unique_name for each in proto.components.transforms.values()}
     assert {name for name in names if "/" not in name and not name.startswith("ref_")} == {
         "Clock",
+        "CollectBatches",
         "CollectDeadLetters",
         "ReadChanges",
         "Ticks",
@@ -96,6 +97,22 @@ def _pardo(transform: Any) -> Any:
     payload = beam_runner_api_pb2.ParDoPayload()
     payload.ParseFromString(transform.spec.payload)
     return payload
+
+
+def _input_of_the_sinks(proto: Any) -> str:
+    (write,) = (each for each in proto.components.transforms.values() if each.unique_name == "WriteSinks")
+    (read,) = write.inputs.values()
+    return str(proto.components.pcollections[read].unique_name)
+
+
+def test_what_waits_for_sinks_is_found_whatever_is_added(proto: Any) -> None:
+    """Flink finds a stage's state by its input's name, so a first later stage must not change that."""
+    view = {"from": "orders", "key": ["hour"], "transform": "acme.sales_per_store_and_hour@1.0.0"}
+    entities = config().plain()["entities"]
+    view |= {"key": ["store_id", "hour"], "sinks": ["w"]}
+    more = pipeline_proto(config(entities={**entities, "sales": view}), bounded=False)
+    assert any(each.unique_name == "Aggregate" for each in more.components.transforms.values())
+    assert _input_of_the_sinks(more) == _input_of_the_sinks(proto)
 
 
 def test_elements_are_bytes_between_stages(proto: Any) -> None:
@@ -154,7 +171,7 @@ def _runner_jars(folder: Path) -> Path:
             "beam-runners-java-job-service-1.jar",
             "org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils.class",
         ),
-        ("beam-runners-flink-1.jar", "org/apache/beam/runners/flink/FlinkPipelineRunner.class"),
+        ("beam-runners-flink-1.jar", "tillstream/flink/RunTemplate.class"),
     ):
         with zipfile.ZipFile(folder / name, "w") as jar:
             jar.writestr(path, b"")
@@ -177,7 +194,7 @@ def test_the_jar_is_thin_reproducible_and_without_secrets(
     with zipfile.ZipFile(jars[0]) as content:
         assert [name for name in content.namelist() if name.endswith(".class")] == [
             "org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils.class",
-            "org/apache/beam/runners/flink/FlinkPipelineRunner.class",
+            "tillstream/flink/RunTemplate.class",
         ]
         assert not any(b"hunter2" in content.read(name) for name in content.namelist())
     assert jars[0].stat().st_size < 100_000
