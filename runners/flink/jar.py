@@ -39,10 +39,7 @@ _CLASSES = {
     "beam-runners-java-job-service-*.jar": (
         "org/apache/beam/runners/jobsubmission/PortablePipelineJarUtils",
     ),
-    "beam-runners-flink-*.jar": (
-        "org/apache/beam/runners/flink/FlinkPipelineRunner",
-        "org/apache/beam/runners/flink/FlinkPortableRunnerResult",
-    ),
+    "beam-runners-flink-*.jar": ("tillstream/flink/RunTemplate",),
 }
 
 

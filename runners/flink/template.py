@@ -31,7 +31,8 @@ __all__ = [
     "write_entry",
 ]
 
-ENTRY_CLASS = "org.apache.beam.runners.flink.FlinkPipelineRunner"
+# Ours, for the operators' names: runners/local/java/beam-runners-flink.
+ENTRY_CLASS = "tillstream.flink.RunTemplate"
 # Found on the path of whoever runs the TaskManager.
 HARNESS = "tillstream-harness"
 JOB = "job"

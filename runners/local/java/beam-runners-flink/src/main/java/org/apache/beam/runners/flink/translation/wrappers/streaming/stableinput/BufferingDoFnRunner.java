@@ -28,28 +28,26 @@ import org.joda.time.Instant;
  * <p>This takes the place of Beam 2.62's class of the same name, whose buffers are two, used in turn. After a
  * restore both may hold what no checkpoint has released yet; new elements then go in among the older ones,
  * leave before their own checkpoint is complete, and out of order
- * (docs/decisions/0020-buffers-of-stable-input.md). Here a buffer is used again only when it is empty.
+ * (docs/decisions/0020-buffers-of-stable-input.md).
+ *
+ * <p>Here one buffer is open to the elements that come, and one closed: it waits for a checkpoint. Where a
+ * checkpoint closes the open one while another waits still, the elements join those that wait. A snapshot so
+ * holds each key's elements in one buffer, in order, whichever subtasks restore it, and however many there are
+ * then (docs/decisions/0028-rescaling-and-flink-operations.md).
  *
  * <p>State is that of Beam's class, so that savepoints of either are read by the other.
  */
 @SuppressWarnings({"rawtypes", "unchecked"})
 public class BufferingDoFnRunner<InputT, OutputT> implements DoFnRunner<InputT, OutputT> {
 
-  /**
-   * How many buffers take turns: that of the elements that come, that of the checkpoint which is on its way,
-   * and one for a checkpoint whose completion a task hears of late.
-   */
-  private static final int BUFFERS = 3;
-
   private final DoFnRunner<InputT, OutputT> underlying;
   private final ListState<CheckpointIdentifier> pending;
   private final Buffers buffers;
-  private final List<Integer> turns;
   private final KeyedStateBackend keyedState;
   private final Supplier<Locker> locker;
   private final Function<InputT, Object> keyOf;
   private final Runnable onFinishBundle;
-  private int turn;
+  private int open;
   private BufferingElementsHandler buffer;
   private volatile long minTimestamp = Long.MAX_VALUE;
 
@@ -108,7 +106,6 @@ public class BufferingDoFnRunner<InputT, OutputT> implements DoFnRunner<InputT, 
         underlying,
         pending,
         buffers,
-        Math.max(BUFFERS, maxConcurrentCheckpoints + 2),
         keyedState,
         locker,
         keyedState == null ? null : keyOf,
@@ -119,7 +116,6 @@ public class BufferingDoFnRunner<InputT, OutputT> implements DoFnRunner<InputT, 
       DoFnRunner<InputT, OutputT> underlying,
       ListState<CheckpointIdentifier> pending,
       Buffers buffers,
-      int count,
       KeyedStateBackend keyedState,
       Supplier<Locker> locker,
       Function<InputT, Object> keyOf,
@@ -132,24 +128,31 @@ public class BufferingDoFnRunner<InputT, OutputT> implements DoFnRunner<InputT, 
     this.locker = locker;
     this.keyOf = keyOf;
     this.onFinishBundle = onFinishBundle;
-    this.turns = free(pending.get(), count);
-    this.buffer = buffers.get(turns.get(0));
+    open(waiting());
   }
 
   /**
-   * Return the lowest indices that no restored snapshot uses. The snapshots are those of all subtasks, so that
-   * all choose alike: an index then names the buffers of one checkpoint, whoever restores them next.
+   * Return what waits for a checkpoint, each buffer once, in the order of their checkpoints. After a restore the
+   * state names the buffers of all subtasks, as often as there were subtasks.
    */
-  static List<Integer> free(Iterable<CheckpointIdentifier> pending, int count) {
-    Set<Integer> used = new HashSet<>();
-    pending.forEach(each -> used.add(each.internalId));
-    List<Integer> found = new ArrayList<>();
-    for (int index = 0; found.size() < count; index++) {
-      if (!used.contains(index)) {
-        found.add(index);
-      }
-    }
+  private List<CheckpointIdentifier> waiting() throws Exception {
+    List<CheckpointIdentifier> found = new ArrayList<>();
+    pending.get().forEach(found::add);
+    found.sort(Comparator.comparingLong(each -> each.checkpointId));
+    Set<Integer> seen = new HashSet<>();
+    found.removeIf(each -> !seen.add(each.internalId));
     return found;
+  }
+
+  /** Open the first buffer in which nothing waits. */
+  private void open(List<CheckpointIdentifier> waiting) throws Exception {
+    Set<Integer> used = new HashSet<>();
+    waiting.forEach(each -> used.add(each.internalId));
+    open = 0;
+    while (used.contains(open)) {
+      open++;
+    }
+    buffer = buffers.get(open);
   }
 
   @Override
@@ -204,22 +207,38 @@ public class BufferingDoFnRunner<InputT, OutputT> implements DoFnRunner<InputT, 
     return underlying.getFn();
   }
 
-  /** Close the buffer for a checkpoint that is being taken, and open the next one. */
+  /** Close the buffer for a checkpoint that is being taken, and open another one. */
   public void checkpoint(long checkpointId) throws Exception {
-    pending.add(new CheckpointIdentifier(turns.get(turn), checkpointId));
-    turn = (turn + 1) % turns.size();
-    buffer = buffers.get(turns.get(turn));
+    List<CheckpointIdentifier> waiting = waiting();
+    int closed = waiting.isEmpty() ? open : waiting.get(0).internalId;
+    for (CheckpointIdentifier each : waiting) {
+      move(each.internalId, closed);
+    }
+    move(open, closed);
+    List<CheckpointIdentifier> now = List.of(new CheckpointIdentifier(closed, checkpointId));
+    pending.update(now);
+    open(now);
+  }
+
+  /** Append the elements of a buffer to another one; each key's keep their order. */
+  private void move(int from, int to) throws Exception {
+    if (from == to) {
+      return;
+    }
+    try (Locker lock = locker == null ? null : locker.get()) {
+      // While a key's elements are walked through it is the current one, of both.
+      buffers.get(from).getElements().forEach(buffers.get(to)::buffer);
+      buffers.get(from).clear();
+    }
   }
 
   /** Let go what checkpoints up to this one contain, in their order. */
   public void checkpointCompleted(long checkpointId) throws Exception {
-    List<CheckpointIdentifier> complete = new ArrayList<>();
-    List<CheckpointIdentifier> remaining = new ArrayList<>();
-    for (CheckpointIdentifier each : pending.get()) {
-      (each.checkpointId <= checkpointId ? complete : remaining).add(each);
-    }
+    List<CheckpointIdentifier> complete = waiting();
+    List<CheckpointIdentifier> remaining = new ArrayList<>(complete);
+    complete.removeIf(each -> each.checkpointId > checkpointId);
+    remaining.removeAll(complete);
     pending.update(remaining);
-    complete.sort(Comparator.comparingLong(each -> each.checkpointId));
     for (CheckpointIdentifier each : complete) {
       letGo(buffers.get(each.internalId));
     }
