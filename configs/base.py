@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "AS_WRITTEN",
     "NO_TRUTH",
     "ClientName",
     "ConfigModel",
@@ -27,6 +28,7 @@ __all__ = [
     "at_home",
     "context_of",
     "interpolate",
+    "references",
 ]
 
 _REFERENCE = re.compile(r"\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?")
@@ -64,6 +66,14 @@ class _Context(dict[str, Any]):
         environment: Mapping[str, str] = self.get("environment", os.environ)
         return environment
 
+    @property
+    def is_as_written(self) -> bool:
+        return bool(self.get("as_written"))
+
+
+# A context in which paths stay as they are: of a template they start where it is launched.
+AS_WRITTEN = {"as_written": True}
+
 
 def context_of(info: ValidationInfo) -> _Context:
     """Return the validation's context; without one, paths are relative to the working folder."""
@@ -95,6 +105,12 @@ def interpolate(text: str, environment: Mapping[str, str]) -> str:
     return _REFERENCE.sub(value, text)
 
 
+def references(text: str) -> list[tuple[str, str | None]]:
+    """Return name and default of each `${NAME}` and `${NAME:-default}` in a text."""
+    found = [match.groups() for match in _REFERENCE.finditer(text)]
+    return [(name, default) for name, default in found if name is not None]
+
+
 def _interpolate_field(text: str, info: ValidationInfo) -> str:
     return interpolate(text, context_of(info).environment)
 
@@ -105,6 +121,8 @@ def absolute(text: str, info: ValidationInfo) -> str:
     Raises:
         ValueError: if it starts from the home of an unknown user.
     """
+    if context_of(info).is_as_written:
+        return text
     return os.path.normpath(context_of(info).folder.absolute() / at_home(text))
 
 

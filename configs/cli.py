@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated
@@ -22,8 +23,12 @@ app = typer.Typer(no_args_is_help=True)
 _EXIT_BAD_INPUT = 2
 
 
-def check(path: Path) -> ClientConfig:
+def check(path: Path, environment: Mapping[str, str] | None = None) -> ClientConfig:
     """Load one config, see that its transforms exist, and take over the contracts that they bring.
+
+    Args:
+        path: of the config.
+        environment: what `${NAME}` refers to; by default `default_environment()`.
 
     Raises:
         ConfigError: all that is wrong with the file.
@@ -35,7 +40,7 @@ def check(path: Path) -> ClientConfig:
         return Known(registry.names(), registry.broken)
 
     try:
-        config = load(path, known_transforms=known)
+        config = load(path, environment, known_transforms=known)
     except TransformError as error:
         raise ConfigError(f"{path}: {error}") from error
     if not any(entity.transform for entity in config.entities.values()):

@@ -59,6 +59,10 @@ class Document:
         else:
             self.data = self._interpolated(self.data, ())
 
+    def written(self) -> dict[Path, str]:
+        """Return the written text of each value that refers to the environment, or to a secret."""
+        return {path: text for path, text in self._written.items() if "${" in text}
+
     def line(self, path: Path) -> int:
         """Return the line of a value, or of the innermost mapping or list that lacks it."""
         while path not in self._lines:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tillstream.configs import problems as paths
 
-__all__ = ["default_environment", "load"]
+__all__ = ["default_environment", "load", "load_text", "read_text"]
 
 _QUOTE = ": put it in quotes"
 _EXPECTED = {
@@ -80,18 +80,46 @@ def load(
     Raises:
         ConfigError: all that is wrong, one problem a line: `file:line: field: found X, expected Y`.
     """
-    environment = default_environment() if environment is None else environment
+    return load_text(read_text(path), path, environment, known_transforms)
+
+
+def read_text(path: Path | str) -> str:
+    """Return a config's text; raises ConfigError where it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: found {error.strerror}, expected a readable YAML file") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: found bytes that are not UTF-8, expected a YAML file") from error
+
+
+def load_text(
+    text: str,
+    path: Path | str,
+    environment: Mapping[str, str] | None = None,
+    known_transforms: Callable[[list[str], str | None], Known] | None = None,
+    *,
+    as_written: bool = False,
+) -> ClientConfig:
+    """Interpolate and check the text of a client's config, as `load` does.
+
+    Args:
+        text: YAML.
+        path: of the file that it comes from, or would.
+        environment: as of `load`.
+        known_transforms: as of `load`.
+        as_written: leave relative paths as they are.
+
+    Raises:
+        ConfigError: as `load` does.
+    """
+    environment = default_environment() if environment is None else environment
     document = Document(text, environment)
     problems = list(document.problems)
     config = None
     if document.data is not None or not problems:
-        config, more = _validate(document, {"folder": Path(path).parent, "environment": environment})
+        context = {"folder": Path(path).parent, "environment": environment, "as_written": as_written}
+        config, more = _validate(document, context)
         if known_transforms is not None:
             more += check_transforms(document.data, known_transforms)
         broken = {problem.path for problem in problems}

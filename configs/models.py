@@ -1,5 +1,6 @@
 """Describe one client: where its changes come from, what they are, where they go, and how they run."""
 
+import functools
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
@@ -8,6 +9,7 @@ from typing_extensions import Self
 
 from tillstream.configs import forms
 from tillstream.configs.base import (
+    AS_WRITTEN,
     NO_TRUTH,
     ClientName,
     ConfigModel,
@@ -321,10 +323,11 @@ class ClientConfig(ConfigModel):
         """Return the config as a launch has it."""
         if not launch.overrides:
             return self
-        return type(self).model_validate(overridden(self.plain(), launch.overrides))
+        return type(self).model_validate(overridden(self.plain(), launch.overrides), context=AS_WRITTEN)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revived, (type(self), self.__getstate__())
+        # As text, because the sets that pydantic keeps are in another order in each process.
+        return _revived, (type(self), self.model_dump_json(by_alias=True))
 
     def evolution_of(self, entity: str) -> EvolutionPolicy:
         """Return what becomes of an entity's rows that its contract does not know of."""
@@ -357,9 +360,14 @@ class ClientConfig(ConfigModel):
         return self.dead_letters.sink or next(iter(self.sinks))
 
 
-def _revived(model: type[ClientConfig], state: dict[Any, Any]) -> ClientConfig:
+def _revived(model: type[ClientConfig], text: str) -> ClientConfig:
     """Return an unpickled config, where a launched job runs as that launch has it."""
-    found = model.__new__(model)
-    found.__setstate__(state)
     launch = current_launch()
-    return found if launch is None else found.at_launch(launch)
+    return _as_launched(model, text, None if launch is None else launch.encode())
+
+
+@functools.lru_cache(maxsize=4)
+def _as_launched(model: type[ClientConfig], text: str, launch: str | None) -> ClientConfig:
+    # Every stage of a job brings the same one, and to check it takes milliseconds.
+    found = model.model_validate_json(text, context=AS_WRITTEN)
+    return found if launch is None else found.at_launch(LaunchParameters.decode(launch))

@@ -41,6 +41,8 @@ def _check_topic(topic: str) -> str:
 
 
 def _absolute_pattern(pattern: str, info: ValidationInfo) -> str:
+    if context_of(info).is_as_written:
+        return pattern
     # The folder's own name is no pattern.
     return str(Path(glob.escape(str(context_of(info).folder.absolute())), at_home(pattern)))
 

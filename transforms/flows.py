@@ -13,6 +13,7 @@ from tillstream.configs.schema_evolution import EvolutionPolicy
 from tillstream.pipelines.errors import TransformError
 from tillstream.transforms.aggregates.aggregate import Aggregate, check_aggregate
 from tillstream.transforms.api import Parameters, TransformInfo, parameters_of
+from tillstream.transforms.packages import check_packages
 from tillstream.transforms.registry import Registry, find_transforms
 
 __all__ = ["Flow", "Kind", "flow_of", "flows_of", "registry_of", "using"]
@@ -53,9 +54,16 @@ class Flow:
 
 
 def registry_of(config: ClientConfig) -> Registry:
-    """Return the transforms that a client may name; raises TransformError as `find_transforms` does."""
+    """Return the transforms that a client may name.
+
+    Raises:
+        TransformError: as `find_transforms` and `check_packages` do.
+    """
     placed = _PLACED.get()
-    return find_transforms(config.transforms.modules, config.transforms.path) if placed is None else placed
+    if placed is not None:
+        return placed
+    check_packages()
+    return find_transforms(config.transforms.modules, config.transforms.path)
 
 
 @contextmanager

@@ -18,11 +18,14 @@ from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.options import harness_environment, job_options, shadow_options
 from tillstream.runners.flink.processes import READING, STAGES_VARIABLE
 from tillstream.runners.jobs.manifest import JobInfo, Manifest
+from tillstream.transforms.packages import PACKAGES_VARIABLE
 
 __all__ = [
+    "CONFIG_ENTRY",
     "ENTRY_CLASS",
     "HARNESS",
     "JOB",
+    "LIBRARIES",
     "MANIFEST_ENTRY",
     "PIPELINE_ENTRY",
     "json_bytes",
@@ -37,6 +40,9 @@ ENTRY_CLASS = "tillstream.flink.RunTemplate"
 HARNESS = "tillstream-harness"
 JOB = "job"
 MANIFEST_ENTRY = "TILLSTREAM/manifest.json"
+CONFIG_ENTRY = "TILLSTREAM/config.yaml"
+# Flink puts jars within a job's jar on its class path, if they lie in this folder (PackagedProgram).
+LIBRARIES = "lib/"
 PIPELINE_ENTRY = f"BEAM-PIPELINE/{JOB}/pipeline.json"
 _OPTIONS_ENTRY = f"BEAM-PIPELINE/{JOB}/pipeline-options.json"
 # The oldest time that a zip entry can bear: the jar's bytes must not depend on the clock.
@@ -71,7 +77,11 @@ def launchable(template: Path, jar: Path, parameters: LaunchParameters) -> JobIn
     """
     info = JobInfo(read_manifest(template), parameters)
     config, bounded = info.config(), info.manifest.bounded
-    environment = {**harness_environment(config, parameters), LAUNCH_VARIABLE: parameters.encode()}
+    environment = {
+        **harness_environment(config, parameters),
+        LAUNCH_VARIABLE: parameters.encode(),
+        PACKAGES_VARIABLE: json_bytes(info.manifest.packages).decode(),
+    }
     named = {**job_options(config, bounded=bounded), "user_agent": info.agent()}
     if parameters.canary is not None:
         named |= shadow_options(parameters.job_name(config.client))
@@ -125,4 +135,6 @@ def json_bytes(value: Any) -> bytes:
 
 def write_entry(out: zipfile.ZipFile, name: str, content: bytes) -> None:
     """Write an entry of a jar; equal ones give equal bytes."""
-    out.writestr(zipfile.ZipInfo(name, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    # Jars within it are packed already.
+    packing = zipfile.ZIP_STORED if name.endswith(".jar") else zipfile.ZIP_DEFLATED
+    out.writestr(zipfile.ZipInfo(name, _EPOCH), content, packing)

@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig
+from tillstream.configs.base import AS_WRITTEN
 from tillstream.configs.launching import LaunchParameters
+from tillstream.configs.variables import Variable
 from tillstream.transforms.lint.uids import Uids
 
 __all__ = ["JobInfo", "Manifest", "read_agent"]
@@ -34,6 +36,9 @@ class Manifest(msgspec.Struct, frozen=True):
         libraries: versions of what it was built with: python, tillstream, apache-beam, flink-runner.
         bounded: whether it ends.
         version: of this form; a field may be appended without raising it.
+        code: digest of what it carries of the client's own code; empty for nothing.
+        packages: version of each installed package, by name, that it takes transforms from.
+        variables: of its config, by name.
     """
 
     config: dict[str, Any]
@@ -43,6 +48,9 @@ class Manifest(msgspec.Struct, frozen=True):
     libraries: dict[str, str]
     bounded: bool = False
     version: int = _VERSION
+    code: str = ""
+    packages: dict[str, str] = {}
+    variables: dict[str, Variable] = {}
 
     @property
     def client(self) -> str:
@@ -59,8 +67,8 @@ class Manifest(msgspec.Struct, frozen=True):
         return msgspec.json.encode(self, order="deterministic")
 
     def model(self) -> ClientConfig:
-        """Return the client's config as a model."""
-        return ClientConfig.model_validate(self.config)
+        """Return the client's config as a model; its relative paths start where it is launched."""
+        return ClientConfig.model_validate(self.config, context=AS_WRITTEN)
 
     @classmethod
     def decode(cls, content: bytes) -> Manifest:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+
+import msgspec
 import pytest
 
 from tillstream.configs.launching import LaunchParameters
@@ -45,4 +48,14 @@ def test_the_digest_changes_with_any_part() -> None:
     other = Manifest(CONFIG, MANIFEST.uids, {"a.b@1.0.0": "13"}, {"offset": 1}, {"python": "3"})
     assert other.digest != MANIFEST.digest
     with pytest.raises(ValueError, match="found version 2"):
-        Manifest.decode(MANIFEST.encode().replace(b'"version":1}', b'"version":2}'))
+        Manifest.decode(msgspec.structs.replace(MANIFEST, version=2).encode())
+
+
+def test_a_manifest_of_before_is_read() -> None:
+    """What was appended has defaults: nothing carried, no packages, no variables."""
+    older = json.loads(MANIFEST.encode())
+    for name in ("code", "packages", "variables"):
+        del older[name]
+    found = Manifest.decode(json.dumps(older).encode())
+    assert (found.code, found.packages, found.variables) == ("", {}, {})
+    assert found.uids == MANIFEST.uids
