@@ -79,12 +79,13 @@ def _read(path: str, size: int = -1) -> bytes:
     local = Path(unquote(location) if scheme else path)
     try:
         with local.open("rb") as content:
-            return content.read(size)
+            found: bytes = content.read(size)
     except OSError as error:
         raise UserError(
             f"{local}: found {error.strerror}, expected a checkpoint or savepoint of Flink: read "
             "it where its files are, or keep it where both can read (gs://, s3://)"
         ) from error
+    return found
 
 
 def _read_remote(path: str, scheme: str, size: int) -> bytes:

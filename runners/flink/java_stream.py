@@ -28,24 +28,24 @@ class JavaReader:
         self._content = content
         self.place = place
 
-    def byte(self) -> int:
+    def read_byte(self) -> int:
         """Return a signed byte."""
         return int(self._number(_BYTE))
 
-    def int(self) -> int:
+    def read_int(self) -> int:
         """Return a signed number of 32 bits."""
         return int(self._number(_INT))
 
-    def long(self) -> int:
+    def read_long(self) -> int:
         """Return a signed number of 64 bits."""
         return int(self._number(_LONG))
 
-    def text(self) -> str:
+    def read_text(self) -> str:
         """Return a text; what Java spells in a way of its own (nulls, the rarest signs) is not told apart."""
         length = self._number(_LENGTH)
-        return self.bytes(length).decode("utf-8", errors="replace")
+        return self.read_bytes(length).decode("utf-8", errors="replace")
 
-    def bytes(self, length: int) -> bytes:
+    def read_bytes(self, length: int) -> bytes:
         """Return so many bytes."""
         end = self.place + length
         if length < 0 or end > len(self._content):
@@ -56,13 +56,13 @@ class JavaReader:
         self.place = end
         return found
 
-    def count(self, size: int) -> int:
+    def read_count(self, size: int) -> int:
         """Return a number of things that follow, each of at least so many bytes."""
-        found = self.int()
+        found = self.read_int()
         if not 0 <= found * size <= len(self._content) - self.place:
             raise Damaged(f"found a count of {found} at byte {self.place - 4}, expected what the file holds")
         return found
 
     def _number(self, form: struct.Struct) -> int:
-        (found,) = form.unpack(self.bytes(form.size))
+        (found,) = form.unpack(self.read_bytes(form.size))
         return int(found)

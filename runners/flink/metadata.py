@@ -113,50 +113,50 @@ def decode_metadata(content: bytes, path: str = "") -> Metadata:
         ValueError: if it is none, is damaged, or of a version or state backend that is not read here.
     """
     reader = JavaReader(content)
-    if len(content) < len("magi") or reader.int() != _MAGIC:
+    if len(content) < len("magi") or reader.read_int() != _MAGIC:
         raise Damaged("found another kind of file, expected Flink's checkpoint metadata")
-    version = reader.int()
+    version = reader.read_int()
     if version not in _VERSIONS:
         raise Damaged(
             f"found metadata version {version}, expected {' or '.join(map(str, _VERSIONS))} (from Flink 1.11)"
         )
-    checkpoint_id = reader.long()
+    checkpoint_id = reader.read_long()
     if checkpoint_id < 0:
         raise Damaged(f"found checkpoint {checkpoint_id}, expected a number from 0")
-    for _ in range(reader.count(8)):
+    for _ in range(reader.read_count(8)):
         _skip_master_state(reader)
-    operators = [_operator(reader) for _ in range(reader.count(28))]
+    operators = [_operator(reader) for _ in range(reader.read_count(28))]
     return Metadata(version, checkpoint_id, {each.operator_id: each for each in operators}, path)
 
 
 def _skip_master_state(reader: JavaReader) -> None:
-    if reader.int() != _MASTER_MAGIC:
+    if reader.read_int() != _MASTER_MAGIC:
         raise Damaged(f"found no state of the JobManager at byte {reader.place - 4}, expected some")
-    reader.bytes(reader.int())
+    reader.read_bytes(reader.read_int())
 
 
 def _operator(reader: JavaReader) -> OperatorMetadata:
-    operator_id = reader.bytes(16).hex()
-    parallelism, max_parallelism = reader.int(), reader.int()
+    operator_id = reader.read_bytes(16).hex()
+    parallelism, max_parallelism = reader.read_int(), reader.read_int()
     # Of its coordinator, which lives in the JobManager.
     _stream_handle(reader)
-    count = reader.int()
+    count = reader.read_int()
     keyed: list[Handle] = []
     operator: list[Handle] = []
     channels: list[Handle] = []
     names: set[str] = set()
     # A negative count says that all subtasks had finished, and have no state.
     for _ in range(count):
-        is_finished = reader.int() < 0
+        is_finished = reader.read_int() < 0
         if is_finished:
             continue
         for _ in range(2):
-            if reader.int():
+            if reader.read_int():
                 operator += _operator_handle(reader, names)
         for _ in range(2):
             keyed += _keyed_handle(reader)
         for _ in range(2):
-            for _ in range(reader.count(25)):
+            for _ in range(reader.read_count(25)):
                 channels += _channel_handle(reader)
     return OperatorMetadata(
         operator_id,
@@ -170,18 +170,18 @@ def _operator(reader: JavaReader) -> OperatorMetadata:
 
 
 def _operator_handle(reader: JavaReader, names: set[str]) -> list[Handle]:
-    kind = reader.byte()
+    kind = reader.read_byte()
     if kind == _NONE:
         return []
     if kind != _OPERATOR:
         raise _unknown("operator state", kind, reader)
     held = False
-    for _ in range(reader.count(7)):
-        name = reader.text()
+    for _ in range(reader.read_count(7)):
+        name = reader.read_text()
         # How it is dealt out to subtasks.
-        reader.byte()
-        offsets = reader.count(8)
-        reader.bytes(8 * offsets)
+        reader.read_byte()
+        offsets = reader.read_count(8)
+        reader.read_bytes(8 * offsets)
         if offsets:
             held = True
             names.add(name)
@@ -191,15 +191,15 @@ def _operator_handle(reader: JavaReader, names: set[str]) -> list[Handle]:
 
 
 def _keyed_handle(reader: JavaReader) -> list[Handle]:
-    kind = reader.byte()
+    kind = reader.read_byte()
     if kind == _NONE:
         return []
     if kind in (_KEY_GROUPS, _KEY_GROUPS_V2, _SAVEPOINT):
-        reader.int()
-        reader.bytes(8 * reader.count(8))
+        reader.read_int()
+        reader.read_bytes(8 * reader.read_count(8))
         found = _stream_handle(reader)
         if kind == _KEY_GROUPS_V2:
-            reader.text()
+            reader.read_text()
         return [] if found is None else [found]
     if kind in (_INCREMENTAL, _INCREMENTAL_V2):
         return _incremental(reader, has_size=kind == _INCREMENTAL_V2)
@@ -213,16 +213,16 @@ def _keyed_handle(reader: JavaReader) -> list[Handle]:
 
 def _incremental(reader: JavaReader, *, has_size: bool) -> list[Handle]:
     """Read what RocksDB left: a file that names the states, and tables, shared or its own."""
-    reader.long()
-    reader.text()
-    reader.int()
-    reader.int()
+    reader.read_long()
+    reader.read_text()
+    reader.read_int()
+    reader.read_int()
     if has_size:
-        reader.long()
+        reader.read_long()
     named = _stream_handle(reader)
     tables = [*_files(reader), *_files(reader)]
     if has_size:
-        reader.text()
+        reader.read_text()
     size = sum(each.size for each in [named, *tables] if each is not None)
     if named is None:
         return []
@@ -231,8 +231,8 @@ def _incremental(reader: JavaReader, *, has_size: bool) -> list[Handle]:
 
 def _files(reader: JavaReader) -> list[Handle | None]:
     found = []
-    for _ in range(reader.count(3)):
-        reader.text()
+    for _ in range(reader.read_count(3)):
+        reader.read_text()
         found.append(_stream_handle(reader))
     return found
 
@@ -240,30 +240,30 @@ def _files(reader: JavaReader) -> list[Handle | None]:
 def _channel_handle(reader: JavaReader) -> list[Handle]:
     # Subtask, and two numbers of the channel.
     for _ in range(3):
-        reader.int()
-    reader.bytes(8 * reader.count(8))
-    size = reader.long()
+        reader.read_int()
+    reader.read_bytes(8 * reader.read_count(8))
+    size = reader.read_long()
     found = _stream_handle(reader)
     return [] if found is None else [Handle(size, found.path, None, found.is_relative)]
 
 
 def _stream_handle(reader: JavaReader) -> Handle | None:
-    kind = reader.byte()
+    kind = reader.read_byte()
     if kind == _NONE:
         return None
     if kind == _BYTES:
-        reader.text()
-        content = reader.bytes(reader.int())
+        reader.read_text()
+        content = reader.read_bytes(reader.read_int())
         return Handle(len(content), content=content)
     if kind == _FILE:
-        size = reader.long()
-        return Handle(size, path=reader.text())
+        size = reader.read_long()
+        return Handle(size, path=reader.read_text())
     if kind == _RELATIVE:
-        path = reader.text()
-        return Handle(reader.long(), path=path, is_relative=True)
+        path = reader.read_text()
+        return Handle(reader.read_long(), path=path, is_relative=True)
     if kind == _KEY_GROUPS:
-        reader.int()
-        reader.bytes(8 * reader.count(8))
+        reader.read_int()
+        reader.read_bytes(8 * reader.read_count(8))
         return _stream_handle(reader)
     raise _unknown("state", kind, reader)
 

@@ -16,6 +16,7 @@ from tillstream.configs.variables import Variable
 from tillstream.runners.jobs.code import code_digest, packages_in
 from tillstream.runners.jobs.encodings import ENCODINGS
 from tillstream.runners.jobs.manifest import Manifest
+from tillstream.runners.jobs.meaning import contracts_of_transforms, totals_of
 from tillstream.transforms.flows import registry_of
 from tillstream.transforms.lint.uids import uids_of
 from tillstream.transforms.registry import ENTRY_POINTS
@@ -58,6 +59,8 @@ def describe(
         code=code_digest(code),
         packages=_packages({module.__name__ for module in modules.values()}),
         variables=dict(variables or {}),
+        contracts=contracts_of_transforms(config),
+        totals=totals_of(config),
     )
 
 

@@ -39,6 +39,8 @@ class Manifest(msgspec.Struct, frozen=True):
         code: digest of what it carries of the client's own code; empty for nothing.
         packages: version of each installed package, by name, that it takes transforms from.
         variables: of its config, by name.
+        contracts: that transforms bring, of entities whose config has none, by entity.
+        totals: what each aggregate adds up, as a number, by the name of its state.
     """
 
     config: dict[str, Any]
@@ -51,6 +53,8 @@ class Manifest(msgspec.Struct, frozen=True):
     code: str = ""
     packages: dict[str, str] = {}
     variables: dict[str, Variable] = {}
+    contracts: dict[str, Any] = {}
+    totals: dict[str, int] = {}
 
     @property
     def client(self) -> str:
