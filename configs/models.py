@@ -31,6 +31,7 @@ from tillstream.configs.schema_evolution import EntityEvolution, EvolutionPolicy
 from tillstream.configs.secrets import SecretRef
 from tillstream.configs.source import KafkaSource, Source
 from tillstream.configs.trust import Expectation, Mask, Privacy
+from tillstream.configs.upgrade import Upgrade
 
 __all__ = [
     "FLINK_DEFAULTS",
@@ -287,6 +288,9 @@ class ClientConfig(ConfigModel):
         default=Limits(), description="What transforms may use, and how much may go wrong."
     )
     flink: Flink = Field(default_factory=Flink, description="How the job runs on Flink.")
+    upgrade: Upgrade = Field(
+        default=Upgrade(), description="By what a new version is judged before it is kept."
+    )
     capture: Capture | None = Field(
         default=None, description="How the tables are captured, for `tillstream capture` and `resync`."
     )

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tillstream.runners.flink.rest import ENDED, FlinkRest
+from tillstream.runners.jobs.causes import cause_of
 
-__all__ = ["COUNTERS", "Counts", "Health", "as_json", "counts_of", "first_line", "observe"]
+__all__ = ["COUNTERS", "Counts", "Health", "as_json", "counts_of", "observe"]
 
 _ALIVE = frozenset({"RUNNING", "FINISHED"})
 COUNTERS = ("events_read", "mutations_written", "dead_letters")
@@ -98,7 +99,7 @@ class Health(NamedTuple):
 
     @property
     def _because(self) -> str:
-        return f": {first_line(self.cause)}" if self.cause else ""
+        return f": {cause_of(self.cause)}" if self.cause else ""
 
 
 def observe(rest: FlinkRest, job_id: str) -> Health:
@@ -142,14 +143,6 @@ def counts_of(rest: FlinkRest, job_id: str, vertices: Sequence[str]) -> Counts:
     return Counts(**found)
 
 
-def first_line(text: str) -> str:
-    """Return the most telling line of a stack trace: what a Python process raised, else its last cause."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    said = [line for line in lines if "tillstream.pipelines.errors." in line]
-    causes = [line for line in lines if line.startswith("Caused by: ")]
-    return (said or causes or lines or [""])[-1][:500]
-
-
 def as_json(health: Health) -> Mapping[str, Any]:
     """Return a look at a job for programs."""
-    return {**health._asdict(), "counts": health.counts._asdict(), "cause": first_line(health.cause)}
+    return {**health._asdict(), "counts": health.counts._asdict(), "cause": cause_of(health.cause)}

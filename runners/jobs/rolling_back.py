@@ -1,0 +1,286 @@
+"""Run an earlier version of a client's job again, from the very state that it was left in, or from today's.
+
+The template is the one that ran: it is kept beside the history, by its digest. From the state that it was
+left in, it reads all events since then again, and writes their rows again by key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
+from tillstream.runners.flink.rest import JobFailedError
+from tillstream.runners.flink.template import read_manifest
+from tillstream.runners.jobs.causes import cause_of
+from tillstream.runners.jobs.job import ClientJob, Say, Started
+from tillstream.runners.jobs.launches import Goal, Launched, goal_of, launches, unfinished
+from tillstream.runners.jobs.many import Done
+from tillstream.runners.jobs.resuming import place_of
+from tillstream.runners.jobs.selection import Chosen
+
+__all__ = ["Back", "go_back", "jar_of", "mend", "rollback", "ways_back"]
+
+_POLL_S = 0.2
+_INTERRUPTED = "its command ended in its midst"
+# Numbers up to here count launches back; greater ones are generations.
+_STEPS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Back:
+    """Say how to roll back.
+
+    Attributes:
+        to: how many launches back, or a generation; None for the last other version that has held.
+        keeps_state: go on from the state of the job that runs, not from the one that the version was left in.
+        accepts_loss: also where that leaves some state behind.
+        timeout_s: how long a savepoint may take, and the tasks until all run, seconds.
+    """
+
+    to: int | None = None
+    keeps_state: bool = False
+    accepts_loss: bool = False
+    timeout_s: float = 120.0
+
+
+def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
+    """Go back to an earlier launch of a client's job.
+
+    Raises:
+        UserError: if there is no such launch, its template or its state is gone, or another plan refuses.
+        TillstreamError: as `ClientJob.start` does; what ran before then runs again.
+    """
+    job = ClientJob(chosen.load(), say)
+    with job.exclusive("rollback"):
+        mended = mend(job, wanted.timeout_s)
+        if mended is not None and wanted.to is None:
+            return Done("rolled back", mended, {"job_id": job.running_id()})
+        all_ = launches(job.history.entries())
+        running = job.running_id()
+        current = _current(job, running, all_)
+        goal = goal_of(all_, current.generation, _generation(wanted.to, all_, current))
+        template = jar_of(job, goal.launch)
+        savepoint = None if wanted.keeps_state else _state_of(goal)
+        if wanted.keeps_state:
+            _check_plan(job, goal, template, running, accepts_loss=wanted.accepts_loss)
+        say(f"rolling back to {goal.launch.line()}")
+        taken = _stopped(job, running, wanted)
+        if savepoint is None:
+            savepoint = taken
+        reason = f"of {current.generation} to {goal.launch.generation}"
+        try:
+            started = go_back(job, goal.launch, savepoint, reason=reason, timeout_s=wanted.timeout_s)
+        except TillstreamError as error:
+            _forward(job, current, taken, error, wanted.timeout_s)
+            raise
+    facts = {
+        "job_id": started.job_id,
+        "generation": started.generation,
+        "savepoint": savepoint,
+        "taken": taken,
+        "template": started.template,
+        "undone": [each.generation for each in goal.undone],
+    }
+    return Done("rolled back", f"job {started.job_id}, see {job.page(started.job_id)}", facts)
+
+
+def ways_back(job: ClientJob) -> list[Launched]:
+    """Return the launches before the one that runs, or ran last, newest first: what `Back.to` counts."""
+    all_ = launches(job.history.entries())
+    if not all_:
+        return []
+    return _before(all_, _current(job, job.running_id(), all_))
+
+
+def go_back(job: ClientJob, to: Launched, savepoint: str | None, *, reason: str, timeout_s: float) -> Started:
+    """Cancel whatever runs of a client and start an earlier launch's template; raises as `ClientJob.start`.
+
+    Args:
+        job: the client's.
+        to: the launch.
+        savepoint: that it starts from.
+        reason: for the history.
+        timeout_s: how long ending and starting may take each, seconds.
+    """
+    for job_id in job.rest.running(job.client):
+        job.say(f"cancelling job {job_id}")
+        job.rest.cancel(job_id, timeout_s)
+    newest = max(each.generation for each in launches(job.history.entries()))
+    generation = max(time.time_ns() // 1_000_000, newest + 1)
+    job.say(f"starting the version of {to.generation} from {savepoint}")
+    return job.start(
+        jar_of(job, to),
+        "rollback",
+        savepoint=savepoint,
+        parameters=to.parameters(generation),
+        deadline_s=timeout_s,
+        reason=reason,
+    )
+
+
+def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | None:
+    """Finish what an upgrade or a roll-back has left, if its command died.
+
+    The old job runs on where it was not stopped yet. Where it was, and nothing else runs, it is started again
+    from the state that it left. A new version that runs stays: it is for an upgrade to watch or a roll-back
+    to end.
+
+    Args:
+        job: the client's.
+        timeout_s: as of `go_back`.
+        reason: for the history.
+
+    Returns:
+        what was started, in words; None for nothing.
+
+    Raises:
+        UserError: if what it was started from is not to be found.
+        TillstreamError: as `ClientJob.start` does.
+    """
+    all_ = launches(job.history.entries())
+    last = unfinished(all_)
+    if last is None:
+        return None
+    running = job.running_id()
+    if running is not None and _generation_of(job, running) != last.generation:
+        _await_savepoint(job, running, timeout_s)
+        running = job.running_id()
+        if running is not None:
+            job.note(last.entry, "failed", job_id=running, reason=reason, at="", actor="")
+            return None
+    if running is not None:
+        if last.entry.action == "rollback":
+            job.note(last.entry, "done", job_id=running, at="", actor="")
+        return None
+    if last.entry.action == "rollback":
+        started = go_back(job, last, last.entry.savepoint, reason=reason, timeout_s=timeout_s)
+        return f"{reason}; job {started.job_id}"
+    before = [each for each in all_ if each.generation < last.generation and each.entry.outcome == "done"]
+    savepoint = last.entry.savepoint or place_of(job).path
+    started = go_back(job, before[-1], savepoint, reason=reason, timeout_s=timeout_s)
+    job.note(last.entry, "rolled_back", reason=reason, at="", actor="")
+    return f"{reason}; job {started.job_id} of the version before runs from {savepoint}"
+
+
+def jar_of(job: ClientJob, launch: Launched) -> Path:
+    """Return the template of a launch.
+
+    Raises:
+        UserError: if it is not there any more.
+    """
+    assert launch.entry.template is not None  # launches have one
+    found = job.history.jar(launch.entry.template)
+    if not found.is_file():
+        raise UserError(
+            f"{found}: found no such file, expected the template of launch {launch.generation} of "
+            f"{job.client}: put it back, or build it from the sources of then and 'tillstream upgrade' to it"
+        )
+    return found
+
+
+def _current(job: ClientJob, running: str | None, all_: Sequence[Launched]) -> Launched:
+    """Return the launch that runs, or that ran last where none does."""
+    generation = None if running is None else _generation_of(job, running)
+    for each in reversed(all_):
+        if generation is None and each.entry.outcome == "done":
+            return each
+        if generation is not None and each.generation == generation:
+            return each
+    raise UserError(
+        f"client {job.client}: found {'no launch' if generation is None else f'no launch {generation}'} in "
+        f"{job.history.path}, expected that of the job to roll back: was it launched with another "
+        "TILLSTREAM_HISTORY?"
+    )
+
+
+def _generation_of(job: ClientJob, job_id: str) -> int:
+    info = job.rest.info(job_id)
+    if info is None:
+        raise UserError(f"job {job_id}: found none of tillstream's, or of an older release; end it by hand")
+    return info.launch.generation
+
+
+def _before(all_: Sequence[Launched], current: Launched) -> list[Launched]:
+    done = [each for each in all_ if each.generation < current.generation and each.entry.outcome == "done"]
+    return done[::-1]
+
+
+def _generation(to: int | None, all_: Sequence[Launched], current: Launched) -> int | None:
+    if to is None or to > _STEPS_MAX:
+        return to
+    before = _before(all_, current)
+    if not 1 <= to <= len(before):
+        raise UserError(f"--to: found {to}, expected 1 to {len(before)}, or a generation; see --list")
+    return before[to - 1].generation
+
+
+def _state_of(goal: Goal) -> str:
+    if goal.savepoint is None:
+        raise UserError(
+            f"launch {goal.launch.generation}: found no savepoint that it was left in, expected one: "
+            "--keep-state goes on from the state of the job that runs"
+        )
+    place = urlsplit(goal.savepoint)
+    if place.scheme == "file" and not Path(url2pathname(place.path)).exists():
+        raise UserError(
+            f"{goal.savepoint}: found no such savepoint, expected the state that launch "
+            f"{goal.launch.generation} was left in: --keep-state goes on from that of the job that runs"
+        )
+    return goal.savepoint
+
+
+def _check_plan(
+    job: ClientJob, goal: Goal, template: Path, running: str | None, *, accepts_loss: bool
+) -> None:
+    from tillstream.runners.jobs.plan import plan_of
+
+    if running is None:
+        raise UserError(
+            f"--keep-state: found no job of {job.client} that runs, expected one to keep the state of"
+        )
+    config = read_manifest(template).model().at_launch(goal.launch.parameters(goal.launch.generation))
+    plan = plan_of(ClientJob(config, job.say, job.history), template)
+    if plan.verdict == "refused" or (plan.verdict == "restore_without" and not accepts_loss):
+        way = "" if plan.verdict == "refused" else "; --accept-loss does it all the same"
+        raise UserError("\n".join(plan.lines()) + way)
+
+
+def _stopped(job: ClientJob, running: str | None, wanted: Back) -> str | None:
+    """End what runs, with a savepoint if it can take one: the way forward again."""
+    if running is None:
+        return None
+    job.say(f"stopping job {running} with a savepoint")
+    try:
+        return job.stop(running, deadline_s=wanted.timeout_s)
+    except (JobFailedError, UnavailableError) as error:
+        if wanted.keeps_state:
+            raise
+        job.say(f"no savepoint, hence cancelled: {cause_of(str(error))}")
+        newest = job.newest_checkpoint(running)
+        job.rest.cancel(running, wanted.timeout_s)
+        return newest
+
+
+def _forward(
+    job: ClientJob, current: Launched, taken: str | None, error: TillstreamError, timeout_s: float
+) -> None:
+    """Start again what ran before a roll-back that failed."""
+    if taken is None:
+        return
+    job.say(f"cannot roll back: {cause_of(str(error))}")
+    go_back(job, current, taken, reason=f"could not roll back: {cause_of(str(error))}", timeout_s=timeout_s)
+
+
+def _await_savepoint(job: ClientJob, job_id: str, timeout_s: float) -> None:
+    """Wait while a job may yet be ended by a savepoint that somebody has asked for."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s and job.rest.running(job.client):
+        history = job.rest.checkpoints(job_id).get("history") or ()
+        if not any(each["is_savepoint"] and each["status"] == "IN_PROGRESS" for each in history):
+            return
+        time.sleep(_POLL_S)

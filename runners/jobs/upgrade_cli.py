@@ -1,0 +1,149 @@
+"""Offer upgrades and roll-backs as commands; what they need is imported when they run."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tillstream.runners.jobs.many import (
+    AsJson,
+    AtOnce,
+    Clients,
+    Done,
+    Everyone,
+    Folder,
+    Group,
+    Labels,
+    carry_out,
+)
+
+if TYPE_CHECKING:
+    from tillstream.runners.jobs.job import Say
+    from tillstream.runners.jobs.selection import Chosen
+
+__all__ = ["rollback", "upgrade"]
+
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_Loss = Annotated[
+    bool, typer.Option("--accept-loss", help="Also where the plan says that some state is forgotten.")
+]
+_Timeout = Annotated[
+    float, typer.Option(min=1, help="Longest wait for the savepoint, and for all tasks to run, seconds.")
+]
+_Client = Annotated[str, typer.Argument(metavar="CLIENT", help="Name of the client, or path of its config.")]
+
+
+def upgrade(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    template: Annotated[Path | None, typer.Option(help="Template to launch; default: built now.")] = None,
+    watch_for: Annotated[
+        float | None, typer.Option(min=0, help="How long it is watched, seconds; default: upgrade.watch_s.")
+    ] = None,
+    timeout: _Timeout = 120.0,
+    accept_loss: _Loss = False,
+    yes: _Yes = False,
+    at_once: AtOnce = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Put the client's config as it is now in the place of its running job, and keep it if it does well.
+
+    Savepoint, start from it, watch: tasks, restarts, checkpoints, lag, dead letters, rows for each event.
+    What does badly is undone at once: the version before runs on from the state that it left. Ctrl-C undoes
+    too. Exit code 1: refused, undone or failed; the version before runs.
+    """
+    from tillstream.runners.jobs.upgrading import Wanted
+    from tillstream.runners.jobs.upgrading import upgrade as carry
+
+    wanted = Wanted(template, watch_for, timeout, accept_loss)
+    with _ended_by_signals() as stop:
+
+        def work(chosen: Chosen, say: Say) -> Done:
+            return carry(chosen, say, wanted, stop)
+
+        group = Group(clients, everyone, label, folder, at_once)
+        if not yes:
+            _ask(f"upgrade {', '.join(each.client for each in group.chosen())}?")
+        carry_out(group, work, as_json=as_json)
+
+
+def rollback(
+    client: _Client,
+    *,
+    to: Annotated[
+        int | None,
+        typer.Option(min=1, help="Launch to go back to: its number in --list, or its generation."),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the launches to go back to, and end.")] = False,
+    keep_state: Annotated[
+        bool,
+        typer.Option("--keep-state", help="Go on from where the running job is, in place of reading again."),
+    ] = False,
+    timeout: _Timeout = 120.0,
+    accept_loss: _Loss = False,
+    yes: _Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the version before again, from the very state that it was left in: events since are read again.
+
+    By default that is the last launch of another template that has held. Exit code 1: it failed; what ran
+    before then runs again.
+    """
+    from tillstream.runners.jobs.rolling_back import Back
+    from tillstream.runners.jobs.rolling_back import rollback as carry
+
+    group = Group([client])
+    if list_:
+        _list(group.chosen()[0], as_json=as_json)
+        return
+    wanted = Back(to, keep_state, accept_loss, timeout)
+    if not yes:
+        _ask(f"roll back {group.chosen()[0].client}?")
+    carry_out(group, lambda chosen, say: carry(chosen, say, wanted), as_json=as_json)
+
+
+def _list(chosen: Chosen, *, as_json: bool) -> None:
+    import msgspec
+
+    from tillstream.runners.jobs.job import ClientJob
+    from tillstream.runners.jobs.rolling_back import ways_back
+
+    found = ways_back(ClientJob(chosen.load()))
+    if as_json:
+        typer.echo(json.dumps({"launches": [msgspec.to_builtins(each.entry) for each in found]}))
+        return
+    for number, launch in enumerate(found, 1):
+        typer.echo(f"{number:>3}  {launch.line()}")
+
+
+def _ask(question: str) -> None:
+    typer.confirm(question, abort=True, err=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[Event]:
+    """Turn the first SIGINT or SIGTERM into a wish that workers see; a second one ends the command."""
+    stop = Event()
+
+    def wish(number: int, frame: object) -> None:  # noqa: ARG001
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        typer.echo("ending: what is under way is undone; once more ends the command itself", err=True)
+
+    before = {each: signal.signal(each, wish) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -1,0 +1,249 @@
+"""Put a new version in the place of a client's running job, watch it, and keep it or go back by itself.
+
+All that can fail is tried before the old job is stopped: building, planning, the far sides, the upload. The
+history says what is under way before it happens, so whoever comes after a command that died can finish it
+(`rolling_back.mend`).
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from tillstream.configs.launching import LaunchParameters
+from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
+from tillstream.runners.flink.launch import run_uploaded, uploaded
+from tillstream.runners.flink.rest import JobFailedError
+from tillstream.runners.flink.template import ENTRY_CLASS, read_manifest
+from tillstream.runners.jobs.causes import cause_of
+from tillstream.runners.jobs.commands import built
+from tillstream.runners.jobs.health import Counts, observe
+from tillstream.runners.jobs.history import Entry
+from tillstream.runners.jobs.job import ClientJob, Say
+from tillstream.runners.jobs.launches import Launched, launches, unfinished
+from tillstream.runners.jobs.many import Done
+from tillstream.runners.jobs.rolling_back import go_back, jar_of, mend
+from tillstream.runners.jobs.selection import Chosen
+from tillstream.runners.jobs.watching import await_running, lag_of, watch
+
+__all__ = ["Wanted", "upgrade"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Say how to upgrade.
+
+    Attributes:
+        template: jar to launch, in place of one that is built now.
+        watch_s: how long the new version is watched, seconds; None for what the config says.
+        timeout_s: how long the savepoint may take, and the tasks until all run, seconds.
+        accepts_loss: also where the plan leaves some state behind.
+    """
+
+    template: Path | None = None
+    watch_s: float | None = None
+    timeout_s: float = 120.0
+    accepts_loss: bool = False
+
+
+def upgrade(chosen: Chosen, say: Say, wanted: Wanted, stop: Event) -> Done:
+    """Upgrade a client's job.
+
+    Args:
+        chosen: the client.
+        say: takes a line for each step.
+        wanted: how.
+        stop: set by a person who wants an end: the version before then runs again.
+
+    Raises:
+        UserError: if no job runs, or nothing would lead back to it.
+        UnavailableError: if a far side or the cluster does not answer; the old job then runs on.
+        TillstreamError: if it cannot go back either; `tillstream rollback` then does.
+    """
+    from tillstream.runners.preflight import check_far_sides
+
+    config = chosen.check() if wanted.template is None else chosen.load()
+    job = ClientJob(config, say)
+    with job.exclusive("upgrade"), tempfile.TemporaryDirectory() as folder:
+        mended = mend(job, wanted.timeout_s)
+        if mended is not None:
+            say(mended)
+        template = wanted.template or built(job, Path(folder, "template.jar"))
+        if read_manifest(template).client != config.client:
+            raise UserError(f"{template}: found a template of another client, expected {config.client}'s")
+        check_far_sides(config)
+        return _Upgrade(job, template, wanted, stop).run()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Hold what leads from the job that runs to the new one."""
+
+    running: str
+    old: Launched
+    before: Counts
+    jar_id: str
+    parameters: LaunchParameters
+    drops_state: bool
+
+
+class _Upgrade:
+    def __init__(self, job: ClientJob, template: Path, wanted: Wanted, stop: Event) -> None:
+        self.job = job
+        self.template = template
+        self.wanted = wanted
+        self.stop = stop
+        self.limits = job.config.upgrade
+        self.watch_s = self.limits.watch_s if wanted.watch_s is None else wanted.watch_s
+        self.gap_s: float | None = None
+
+    def run(self) -> Done:
+        from tillstream.runners.jobs.plan import plan_of
+
+        job = self.job
+        running = job.running_id()
+        if running is None:
+            raise UserError(
+                f"client {job.client}: found no job of it at {job.rest.url}, expected one to upgrade: "
+                f"'tillstream launch {job.client}'"
+            )
+        plan = plan_of(job, self.template)
+        for line in plan.lines():
+            job.say(line)
+        if plan.verdict == "no_change":
+            return self._unchanged(running)
+        if plan.verdict == "refused":
+            return Done("refused", "; ".join(plan.reasons), {"job_id": running}, is_good=False)
+        if plan.verdict == "restore_without" and not self.wanted.accepts_loss:
+            lost = ", ".join(f"{each.stage}/{each.state}" for each in plan.lost)
+            said = f"it would forget {lost}: --accept-loss does it all the same"
+            return Done("refused", said, {"job_id": running}, is_good=False)
+        old = self._way_back(running)
+        before = observe(job.rest, running).counts
+        parameters = job.parameters(self.template)
+        self._check_slots(parameters, old)
+        with uploaded(job.rest, self.template, parameters, job.say) as jar_id:
+            # What Flink cannot make a job of is found here.
+            job.rest.stages(jar_id, entry_class=ENTRY_CLASS, parallelism=parameters.parallelism)
+            entry = job.history.append(job.entry("upgrade", self.template, parameters))
+            step = _Step(running, old, before, jar_id, parameters, plan.drops_state)
+            return self._switch(step, entry)
+
+    def _unchanged(self, running: str) -> Done:
+        """Finish an upgrade whose command died while it watched; what runs is what is wanted."""
+        job = self.job
+        last = unfinished(launches(job.history.entries()))
+        info = job.rest.info(running)
+        if last is None or info is None or info.launch.generation != last.generation:
+            return Done("runs already", f"job {running}", {"job_id": running})
+        earlier = [each for each in launches(job.history.entries()) if each.generation < last.generation]
+        job.say("an upgrade to this was never watched to its end")
+        return self._judged(running, earlier[-1], None, last.entry)
+
+    def _way_back(self, running: str) -> Launched:
+        """Return the launch that runs, with its template in the history."""
+        job = self.job
+        info = job.rest.info(running)
+        if info is None:
+            raise UserError(
+                f"job {running}: found no manifest in it, expected one of tillstream: stop it, launch it anew"
+            )
+        known = [
+            each for each in launches(job.history.entries()) if each.generation == info.launch.generation
+        ]
+        if known:
+            jar_of(job, known[0])
+            return known[0]
+        raise UserError(
+            f"client {job.client}: found no launch {info.launch.generation} in {job.history.path}, expected "
+            "it to lead back to what runs: upgrade with the TILLSTREAM_HISTORY that it was launched with"
+        )
+
+    def _check_slots(self, parameters: LaunchParameters, old: Launched) -> None:
+        free = int(self.job.rest.overview()["slots-available"]) + (old.entry.parallelism or 1)
+        if parameters.parallelism > free:
+            raise UnavailableError(
+                f"Flink at {self.job.rest.url}: found {free} slots, those of the running job among them, "
+                f"expected {parameters.parallelism}, its flink.parallelism: add a TaskManager"
+            )
+
+    def _switch(self, step: _Step, entry: Entry) -> Done:
+        job = self.job
+        job.say(f"stopping job {step.running} with a savepoint")
+        begun_s = time.monotonic()
+        try:
+            savepoint = job.stop(step.running, deadline_s=self.wanted.timeout_s)
+        except (JobFailedError, UnavailableError) as error:
+            reason = f"no savepoint: {cause_of(str(error))}"
+            mended = mend(job, self.wanted.timeout_s, reason)
+            facts = {"job_id": job.running_id()}
+            return Done("failed", mended or f"{reason}; the old job runs on", facts, is_good=False)
+        entry = job.note(entry, "started", savepoint=savepoint, taken=savepoint, at="", actor="")
+        job_id = None
+        try:
+            job.say(f"starting the new version from {savepoint}")
+            job_id = run_uploaded(
+                job.rest, step.jar_id, step.parameters, savepoint=savepoint, drops_state=step.drops_state
+            )
+            await_running(job.rest, job_id, self.limits, self.wanted.timeout_s, self.stop)
+        except (TillstreamError, KeyboardInterrupt) as error:
+            return self._back(step.old, entry, error, job_id)
+        self.gap_s = round(time.monotonic() - begun_s, 1)
+        job.say(f"job {job_id} runs, {self.gap_s} s after the old one was asked to stop")
+        return self._judged(job_id, step.old, step.before, entry)
+
+    def _judged(self, job_id: str, old: Launched, before: Counts | None, entry: Entry) -> Done:
+        job = self.job
+        job.say(f"watching it for {self.watch_s:.0f} s")
+        try:
+            with ExitStack() as things:
+                lag = things.enter_context(lag_of(job.config))
+                looks = watch(
+                    job.rest,
+                    job_id,
+                    self.limits,
+                    before=before,
+                    lag=lag,
+                    watch_s=self.watch_s,
+                    stop=self.stop,
+                    say=job.say,
+                )
+        except (TillstreamError, KeyboardInterrupt) as error:
+            return self._back(old, entry, error, job_id)
+        job.note(entry, "done", job_id=job_id, at="", actor="")
+        facts = self._facts(job_id, entry)
+        facts |= {"before": None if before is None else before._asdict()}
+        facts |= {"after": looks[-1].health.counts._asdict(), "lag": looks[-1].lag}
+        return Done("upgraded", f"job {job_id}, see {job.page(job_id)}", facts)
+
+    def _back(self, old: Launched, entry: Entry, error: BaseException, job_id: str | None) -> Done:
+        """Run the version before again, from the very state that it left."""
+        job = self.job
+        reason = cause_of(str(error)) or "it was interrupted"
+        job.say(f"going back: {reason}")
+        try:
+            started = go_back(job, old, entry.savepoint, reason=reason, timeout_s=self.wanted.timeout_s)
+        except TillstreamError as failure:
+            raise UnavailableError(
+                f"client {job.client}: the new version does badly ({reason}), and the one before did not "
+                f"start: {failure}; 'tillstream rollback {job.client}' tries again"
+            ) from failure
+        job.note(entry, "rolled_back", job_id=job_id, reason=reason, at="", actor="")
+        facts = {**self._facts(started.job_id, entry), "reason": reason}
+        return Done(
+            "rolled back", f"{reason}; job {started.job_id} is the version before", facts, is_good=False
+        )
+
+    def _facts(self, job_id: str, entry: Entry) -> dict[str, Any]:
+        return {
+            "job_id": job_id,
+            "generation": entry.generation,
+            "savepoint": entry.savepoint,
+            "template": entry.template,
+            "gap_s": self.gap_s,
+        }
