@@ -18,6 +18,7 @@ from benchmarks.task import Task
 from tillstream.configs import ClientConfig
 from tillstream.runners.flink.launch import launch
 from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.jobs.history import History
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
@@ -146,7 +147,9 @@ def run(stack: LocalStack, task: Task, shape: Shape, *, version_sum: int) -> dic
         with psycopg.connect(task.dsn()) as connection:
             connection.execute(f"DROP TABLE IF EXISTS public.{task.table}")
     before_s, launched_s = _cpu_s(tree_of(stack, "taskmanager")), time.time()
-    job_id = launch(config, ensure_jars().flink_runner).job_id
+    job_id = launch(
+        config, ensure_jars().flink_runner, history=History(config.client, stack.layout.history)
+    ).job_id
     try:
         with _peak_of_harness(stack) as peak:
             wait = _wait_for_table if task.sink == "postgres" else _wait_for_files

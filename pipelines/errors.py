@@ -6,6 +6,7 @@ TillstreamError
 │   ├── MissingToolError     something the machine lacks (Java, an optional extra)
 │   └── TransformError       an unknown or unusable transform
 ├── UnavailableError         a far side does not answer: retrying can cure it
+│   ├── NoAnswerError        a request was sent, and nobody knows whether it was heeded
 │   ├── StackError           a part of the local stack did not come up
 │   └── SinkUnavailableError a sink's far side is gone or slow
 ├── SinkError                a sink refuses: retrying cannot cure it
@@ -24,6 +25,7 @@ __all__ = [
     "ErrorBudgetError",
     "ExpectationError",
     "MissingToolError",
+    "NoAnswerError",
     "RecordError",
     "SchemaFrozenError",
     "SequenceGapError",
@@ -60,6 +62,10 @@ class TransformError(UserError):
 
 class UnavailableError(TillstreamError):
     """Name an address that does not answer, and what to check; retrying can cure it."""
+
+
+class NoAnswerError(UnavailableError):
+    """Name who did not answer a request, which may or may not have been heeded."""
 
 
 class StackError(UnavailableError):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["run", "setup", "stop"]
+__all__ = ["run", "setup"]
 
 
 class RunnerName(str, Enum):
@@ -30,7 +30,7 @@ def run(
     """Run a client's pipeline.
 
     direct: in this process, what the source holds now, then the end. flink: on the cluster of the config's
-    flink.rest_url, from where it goes on by itself.
+    flink.rest_url, from the beginning or from a savepoint; `tillstream launch` goes on where the client was.
     """
     from tillstream.configs.cli import check
     from tillstream.pipelines.errors import UserError
@@ -59,24 +59,6 @@ def run(
     typer.echo(
         f"{client.client}: job {launched.job_id} {'has ended' if wait else 'runs'}, see {launched.url}"
     )
-
-
-def stop(config: Annotated[Path, typer.Argument(help="Config of the client, YAML.")]) -> None:
-    """End a client's job on Flink, with all that it knows in a savepoint, whose path is printed.
-
-    `tillstream run CONFIG --runner flink --savepoint PATH` goes on from there, also with another version of a
-    transform.
-    """
-    from tillstream.configs.cli import check
-    from tillstream.pipelines.errors import UserError
-    from tillstream.runners.flink.rest import FlinkRest
-
-    client = check(config)
-    rest = FlinkRest(client.flink.rest_url)
-    running = rest.running(client.client)
-    if not running:
-        raise UserError(f"client {client.client}: found no job of it at {rest.url}")
-    typer.echo(rest.savepoint(running[0], stop=True))
 
 
 def setup() -> None:

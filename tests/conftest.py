@@ -9,13 +9,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tillstream.runners.jobs.history import HISTORY_VARIABLE
+
 _DEADLINE_S = 45.0
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what tests do to jobs out of the history of this machine's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(HISTORY_VARIABLE, str(tmp_path_factory.mktemp("history")))
+        yield
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,13 @@ import typer
 from tillstream.configs.cli import schema, validate
 from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.capture.cli import capture, resync
-from tillstream.runners.cli import run, setup, stop
+from tillstream.runners.cli import run, setup
 from tillstream.runners.demo.cli import demo, traffic
 from tillstream.runners.dlq.cli import dlq
+from tillstream.runners.jobs.cli import cancel, history, launch, logs, pause, resume
+from tillstream.runners.jobs.status_cli import status
+from tillstream.runners.jobs.upgrade_cli import rollback, upgrade
+from tillstream.runners.k8s.cli import k8s
 from tillstream.runners.local import cli as local
 from tillstream.runners.verify.cli import verify
 from tillstream.transforms.cli import contract, transforms
@@ -55,7 +59,16 @@ app.command()(demo)
 app.command()(validate)
 app.command()(schema)
 app.command()(run)
-app.command()(stop)
+app.command()(plan)
+app.command()(launch)
+app.command()(status)
+app.command()(pause)
+app.command()(resume)
+app.command()(upgrade)
+app.command()(rollback)
+app.command()(cancel)
+app.command()(logs)
+app.command()(history)
 app.command()(setup)
 app.command()(resync)
 app.command()(local.up)
@@ -72,6 +85,7 @@ app.add_typer(transforms, name="transforms")
 app.add_typer(contract, name="contract")
 app.add_typer(dlq, name="dlq")
 app.add_typer(capture, name="capture")
+app.add_typer(k8s, name="k8s")
 
 
 def main() -> None:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from tillstream.runners.demo import schema, views
 from tillstream.runners.demo.compare import Comparison, TablePair, compare
 from tillstream.runners.demo.display import Display
-from tillstream.runners.demo.lag import Lag
 from tillstream.runners.demo.latency import Arrivals
 from tillstream.runners.demo.outcome import Outcome
 from tillstream.runners.demo.pacing import Pace
 from tillstream.runners.demo.simulator import Committed, Simulator
 from tillstream.runners.demo.watch import Watch
+from tillstream.runners.lag import Lag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ class _Demo:
     ) -> Comparison:
         pace = Pace(rate_per_s=self._options.rate_per_s, duration_s=self._options.duration_s)
         with (
-            Lag(self._site.bootstrap, self._site.group, self._site.topics) as lag,
+            Lag({"bootstrap.servers": self._site.bootstrap}, self._site.group, self._site.topics) as lag,
             Display(self._console) as display,
         ):
             watch = Watch(

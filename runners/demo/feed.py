@@ -54,7 +54,7 @@ def feed(wanted: Feed, progress: Callable[[str], None]) -> tuple[str, ...]:
     if running:
         raise UserError(
             f"client {wanted.client} runs as job {running[0]}, expected none, because its topics are made "
-            "anew: end it with 'tillstream stop CONFIG'"
+            f"anew: end it with 'tillstream pause {wanted.client}'"
         )
     tables = tuple(f"{schema.SCHEMA}.{table.name}" for table in schema.TABLES)
     capture = Capture(wanted.client, wanted.client, tables)

@@ -18,6 +18,7 @@ from tillstream.runners.demo import reset
 from tillstream.runners.demo.schema import SCHEMA, TABLES
 from tillstream.runners.flink.launch import launch
 from tillstream.runners.flink.rest import ENDED, FlinkRest
+from tillstream.runners.jobs.history import History
 from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
@@ -119,7 +120,12 @@ class Site:
         """
         register_debezium(self._stack, _CLIENT, self._capture.topic_prefix, self._capture.tables)
         progress(f"connector {self._capture.connector} captures {len(TABLES)} tables")
-        launched = launch(self._config, ensure_jars(progress).flink_runner, progress=progress)
+        launched = launch(
+            self._config,
+            ensure_jars(progress).flink_runner,
+            history=History(_CLIENT, self._stack.layout.history),
+            progress=progress,
+        )
         self._job_id = launched.job_id
         progress(f"job {_CLIENT} runs: {launched.url}")
 

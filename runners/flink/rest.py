@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import requests
 
-from tillstream.pipelines.errors import TillstreamError, UnavailableError
+from tillstream.pipelines.errors import NoAnswerError, TillstreamError, UnavailableError
+from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.manifest import JobInfo, read_agent
 
 __all__ = ["FlinkRest", "JobFailedError"]
@@ -80,7 +81,7 @@ class FlinkRest:
             if job["state"] in ENDED or time.monotonic() > end_s:
                 raise JobFailedError(
                     f"job {job_id} is {job['state']}, and not all of its tasks run after {deadline_s:.0f} s: "
-                    f"{self.root_cause(job_id)[:4000] or f'look at {self.url}/#/job/{job_id}'}"
+                    f"{cause_of(self.root_cause(job_id)) or f'look at {self.url}/#/job/{job_id}'}"
                 )
             time.sleep(_POLL_INTERVAL_S)
 
@@ -88,6 +89,23 @@ class FlinkRest:
         """Return the newest failure of a job, or an empty string."""
         history = self._call("GET", f"/jobs/{job_id}/exceptions")
         return str(history.get("root-exception") or "")
+
+    def exceptions(self, job_id: str, count_max: int = 20) -> list[dict[str, Any]]:
+        """Return the newest failures of a job, newest first; timestamps are milliseconds since 1970 UTC."""
+        history = self._call("GET", f"/jobs/{job_id}/exceptions?maxExceptions={count_max}")
+        found: list[dict[str, Any]] = (history.get("exceptionHistory") or {}).get("entries") or []
+        return found
+
+    def settings(self) -> dict[str, str]:
+        """Return the JobManager's configuration."""
+        found: Any = self._call("GET", "/jobmanager/config")
+        return {each["key"]: each["value"] for each in found}
+
+    def logs(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Yield the id of each TaskManager, and the lines of its log, without their ends."""
+        for manager in self._call("GET", "/taskmanagers")["taskmanagers"]:
+            with self._answer("GET", f"/taskmanagers/{manager['id']}/log", stream=True) as answer:
+                yield str(manager["id"]), answer.iter_lines(1 << 16)
 
     def task_managers(self, job_id: str, vertex_id: str) -> set[str]:
         """Return the ids of the TaskManagers that run a vertex of a job."""
@@ -120,11 +138,28 @@ class FlinkRest:
             answer = self._call("POST", "/jars/upload", files=files)
         return str(answer["filename"]).rsplit("/", 1)[-1]
 
-    def run(self, jar_id: str, *, entry_class: str, parallelism: int, savepoint: str | None = None) -> str:
-        """Run an uploaded jar and return the job's id."""
+    def run(
+        self,
+        jar_id: str,
+        *,
+        entry_class: str,
+        parallelism: int,
+        savepoint: str | None = None,
+        drops_state: bool = False,
+    ) -> str:
+        """Run an uploaded jar and return the job's id.
+
+        Args:
+            jar_id: as `upload` returns it.
+            entry_class: whose `main` is run.
+            parallelism: of the job.
+            savepoint: path of the savepoint or checkpoint to start from.
+            drops_state: let go its state of stages that the job does not have.
+        """
         body: dict[str, Any] = {"entryClass": entry_class, "parallelism": parallelism}
         if savepoint is not None:
             body["savepointPath"] = savepoint
+            body["allowNonRestoredState"] = drops_state
         return str(self._call("POST", f"/jars/{jar_id}/run", json=body)["jobid"])
 
     def delete_jar(self, jar_id: str) -> None:
@@ -205,7 +240,7 @@ class FlinkRest:
             if state in states:
                 return state
             if state in ENDED:
-                raise JobFailedError(f"job {job_id} ended as {state}: {self.root_cause(job_id)[:4000]}")
+                raise JobFailedError(f"job {job_id} ended as {state}: {cause_of(self.root_cause(job_id))}")
             if time.monotonic() > end_s:
                 raise UnavailableError(
                     f"job {job_id} is {state} after {deadline_s:.0f} s, "
@@ -214,17 +249,21 @@ class FlinkRest:
             time.sleep(_POLL_INTERVAL_S)
 
     def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        answer = self._answer(method, path, **arguments)
+        body: dict[str, Any] = answer.json() if answer.content else {}
+        return body
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> requests.Response:
         try:
             answer = self._session.request(method, self.url + path, timeout=_TIMEOUT_S, **arguments)
         except requests.RequestException as error:
-            raise UnavailableError(
+            raise NoAnswerError(
                 f"Flink at {self.url} does not answer ({type(error).__name__}): "
                 "check the address, or start the local stack with 'tillstream up'"
             ) from error
         if not answer.ok:
             raise UnavailableError(f"Flink at {self.url} refused {method} {path}: {_reason(answer)}")
-        body: dict[str, Any] = answer.json() if answer.content else {}
-        return body
+        return answer
 
 
 def _reason(answer: requests.Response) -> str:

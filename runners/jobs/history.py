@@ -13,11 +13,14 @@ import hashlib
 import os
 import shutil
 import socket
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from tillstream.pipelines.errors import UserError
+from tillstream.runners.jobs.exclusive import exclusive
 
 __all__ = ["ACTOR_VARIABLE", "HISTORY_VARIABLE", "Entry", "History", "history_folder"]
 
@@ -42,8 +45,10 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         parallelism: of the launch.
         transforms: by entity, name and version.
         reason: a sentence, where something was refused, failed or rolled back.
+        forgotten: the client starts from nothing next.
         previous: digest of the line before.
         version: of this form; a field may be appended without raising it.
+        overrides: of the launch, by JSON pointer; see `configs/launching.py`.
     """
 
     action: str
@@ -60,6 +65,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     previous: str = ""
     version: int = _VERSION
+    forgotten: bool = False
+    overrides: dict[str, Any] = {}
 
 
 def history_folder() -> Path:
@@ -126,6 +133,17 @@ class History:
             found.append(entry)
             previous = _digest(line)
         return found
+
+    def exclusive(self, what: str) -> AbstractContextManager[None]:
+        """Keep other commands away from the client while one works on it, on this machine.
+
+        Args:
+            what: the command, for others to read.
+
+        Raises:
+            UnavailableError: on entering, if another one works on it; it names who.
+        """
+        return exclusive(self.folder / f"{self.path.stem}.lock", _actor(), what)
 
     def keep(self, template: Path) -> str:
         """Keep a template that is being launched, and return its digest."""

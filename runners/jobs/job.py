@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +12,24 @@ from typing import Any
 import msgspec
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import TillstreamError, UserError
+from tillstream.configs.launching import LaunchParameters
+from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.launch import parameters_of, submit
 from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.flink.template import read_manifest
+from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.history import Entry, History
 from tillstream.runners.jobs.manifest import JobInfo
+from tillstream.runners.stopping import stop_of
 
 __all__ = ["ClientJob", "Say", "Started"]
 
 Say = Callable[[str], None]
 
 _RUNNING = frozenset({"RUNNING", "FINISHED"})
+# Those of a job that was just ended become free a moment later, and a TaskManager may be starting.
+_SLOTS_DEADLINE_S = 15.0
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,14 @@ class ClientJob:
         self.rest = FlinkRest(config.flink.rest_url)
         self.history = History(self.client) if history is None else history
 
+    def exclusive(self, what: str) -> AbstractContextManager[None]:
+        """Keep other commands away from this client for a while; see `History.exclusive`."""
+        return self.history.exclusive(what)
+
+    def page(self, job_id: str) -> str:
+        """Return the address of a job's page in the Flink dashboard."""
+        return f"{self.rest.url}/#/job/running/{job_id}"
+
     def running_id(self) -> str | None:
         """Return the id of the client's job, None where none runs.
 
@@ -70,6 +86,22 @@ class ClientJob:
                 "expected one: cancel the others in the dashboard"
             )
         return found[0] if found else None
+
+    def expect_none(self) -> None:
+        """See that no job of the client runs, and tell why the last one has stopped itself, if it has.
+
+        Raises:
+            UserError: if one runs.
+        """
+        running = self.running_id()
+        if running is not None:
+            raise UserError(
+                f"client {self.client} runs already as job {running} at {self.rest.url}: one job per client; "
+                "change it by 'tillstream upgrade', or end it by 'tillstream cancel'"
+            )
+        stopped = stop_of(self.rest, self.client)
+        if stopped is not None:
+            self.say(stopped)
 
     def info(self) -> JobInfo | None:
         """Return what the running job says of itself; None without a job, or where it says nothing."""
@@ -89,6 +121,8 @@ class ClientJob:
         action: str,
         *,
         savepoint: str | None = None,
+        drops_state: bool = False,
+        parameters: LaunchParameters | None = None,
         deadline_s: float = 60.0,
         **noted: Any,
     ) -> Started:
@@ -98,44 +132,86 @@ class ClientJob:
             template: as `jar.write_jar` writes it, of a config with the same entities and sinks.
             action: what this is in the history.
             savepoint: path of the savepoint or checkpoint to start from.
+            drops_state: let go its state of stages that the job does not have.
+            parameters: of the launch, where they are not those that this config asks for.
             deadline_s: how long its tasks may take until all run, seconds.
             noted: further attributes of the entries.
 
         Raises:
             UserError: if a job of this client runs already, or lacks a stage whose state the savepoint holds.
             JobFailedError: if the job fails, or not all tasks run in time.
-            UnavailableError: if the cluster does not answer.
+            UnavailableError: if the cluster does not answer or lacks slots, or another command is at it.
         """
-        running = self.running_id()
-        if running is not None:
-            raise UserError(f"client {self.client} runs already as job {running} at {self.rest.url}")
-        built = read_manifest(template).model()
-        parameters = parameters_of(built, self.config)
-        digest = self.history.keep(template)
-        transforms = {
-            name: entity.transform for name, entity in self.config.entities.items() if entity.transform
-        }
-        entry = Entry(
-            action,
-            "started",
-            generation=parameters.generation,
-            savepoint=savepoint,
-            template=digest,
-            parallelism=parameters.parallelism,
-            transforms=transforms,
-            **noted,
-        )
-        self.history.append(entry)
+        with self.exclusive(action):
+            self.expect_none()
+            parameters = parameters or self.parameters(template)
+            entry = self.entry(action, template, parameters, savepoint=savepoint, **noted)
+            self.history.append(entry)
+            return self._run(template, entry, parameters, drops_state=drops_state, deadline_s=deadline_s)
+
+    def _run(
+        self,
+        template: Path,
+        entry: Entry,
+        parameters: LaunchParameters,
+        *,
+        drops_state: bool,
+        deadline_s: float,
+    ) -> Started:
         job_id = None
         try:
-            job_id = submit(self.rest, template, parameters, savepoint=savepoint, progress=self.say)
+            self._await_slots(parameters.parallelism)
+            job_id = submit(
+                self.rest,
+                template,
+                parameters,
+                savepoint=entry.savepoint,
+                drops_state=drops_state,
+                progress=self.say,
+            )
             self.rest.wait(job_id, _RUNNING, deadline_s)
             self.rest.wait_for_tasks(job_id, deadline_s)
         except TillstreamError as error:
-            self.note(entry, "failed", job_id=job_id, reason=str(error)[:1000])
+            self.note(entry, "failed", job_id=job_id, reason=cause_of(str(error)))
             raise
         self.note(entry, "done", job_id=job_id)
-        return Started(job_id, parameters.generation, digest)
+        assert entry.template is not None  # kept just now
+        return Started(job_id, parameters.generation, entry.template)
+
+    def _await_slots(self, needed: int) -> None:
+        end_s = time.monotonic() + _SLOTS_DEADLINE_S
+        while True:
+            cluster = self.rest.overview()
+            free, total = int(cluster["slots-available"]), int(cluster["slots-total"])
+            if free >= needed:
+                return
+            if time.monotonic() > end_s:
+                raise UnavailableError(
+                    f"Flink at {self.rest.url}: found {free} free slots of {total}, expected {needed} for "
+                    f"{self.client}, its flink.parallelism: add a TaskManager or slots "
+                    "(taskmanager.numberOfTaskSlots), lower the parallelism, or end another job"
+                )
+            time.sleep(_POLL_S)
+
+    def parameters(self, template: Path) -> LaunchParameters:
+        """Return the parameters of a launch of a template that happens now, as this config asks for them."""
+        return parameters_of(read_manifest(template).model(), self.config)
+
+    def entry(self, action: str, template: Path, parameters: LaunchParameters, **noted: Any) -> Entry:
+        """Keep a template, and return what the history says when its launch begins; as `start`."""
+        launched = read_manifest(template).model().at_launch(parameters)
+        return Entry(
+            action,
+            "started",
+            generation=parameters.generation,
+            template=self.history.keep(template),
+            parallelism=parameters.parallelism,
+            transforms={
+                name: entity.transform for name, entity in launched.entities.items() if entity.transform
+            },
+            overrides=parameters.overrides,
+            **noted,
+        )
 
     def stop(self, job_id: str, *, deadline_s: float = 120.0) -> str:
         """End a job with a savepoint that holds all of its state, and return the savepoint's path.

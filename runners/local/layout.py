@@ -52,6 +52,11 @@ class Layout:
         """Return the folder of the services' data, one folder each."""
         return self.root / "data"
 
+    @property
+    def history(self) -> Path:
+        """Return the folder in which it is kept what was done to clients' jobs."""
+        return self.root / "history"
+
     def log(self, service: str) -> Path:
         """Return a service's log file."""
         return self.logs / f"{service}.log"

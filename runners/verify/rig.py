@@ -16,6 +16,9 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import StackError, TillstreamError
 from tillstream.runners.flink.launch import launch
 from tillstream.runners.flink.rest import ENDED, FlinkRest
+from tillstream.runners.jobs.history import History
+from tillstream.runners.jobs.job import ClientJob
+from tillstream.runners.jobs.rescale import rescale_job
 from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
@@ -83,7 +86,9 @@ class Rig:
             self.kept_files.mkdir(parents=True)
             self.files.symlink_to(self.kept_files)
         jars = ensure_jars(progress).flink_runner
-        self.job_id = launch(self.config(), jars, progress=progress).job_id
+        self.job_id = launch(
+            self.config(), jars, history=History(self.client, self.stack.layout.history), progress=progress
+        ).job_id
         progress(f"job {self.client} runs: {self.stack.addresses.flink}/#/job/running/{self.job_id}")
 
     @property
@@ -164,6 +169,25 @@ class Rig:
             "user": warehouse.user,
             "password": f"file:{warehouse.password_file}",
         }
+
+    @property
+    def parallelism(self) -> int:
+        """Return how many subtasks each stage of the job has."""
+        info = self.rest.info(self.job_id)
+        assert info is not None  # this launched it
+        return info.launch.parallelism
+
+    def rescale(self, parallelism: int) -> None:
+        """Run the job with another parallelism.
+
+        Raises:
+            TillstreamError: if it does not; StackError if it runs as before.
+        """
+        job = ClientJob(self.config(), history=History(self.client, self.stack.layout.history))
+        done = rescale_job(job, parallelism, _RUNNING_S_MAX)
+        self.job_id = done.facts["job_id"]
+        if not done.is_good:
+            raise StackError(f"rescale to {parallelism}: {done.outcome}: {done.detail}")
 
     def problem(self) -> str:
         """Return why the job is over, or an empty string while it goes on or the cluster is away."""

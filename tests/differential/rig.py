@@ -16,6 +16,7 @@ from tillstream.configs import ClientConfig
 from tillstream.pipelines.errors import StackError, UnavailableError
 from tillstream.runners.flink.launch import launch
 from tillstream.runners.flink.rest import JobFailedError
+from tillstream.runners.jobs.history import History
 from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
@@ -88,7 +89,9 @@ class DifferentialRig(Rig):
         if self.job_id:
             savepoint = await_(self._savepoint, "a savepoint", _SAVEPOINT_S_MAX)
         jars = ensure_jars(progress).flink_runner
-        self.job_id = launch(self.config(), jars, savepoint=savepoint, progress=progress).job_id
+        history = History(self.client, self.stack.layout.history)
+        launched = launch(self.config(), jars, savepoint=savepoint, history=history, progress=progress)
+        self.job_id = launched.job_id
 
     def restart(self, kind: str, dice: random.Random, progress: Progress) -> None:
         """End a part and start it again; what can go on meanwhile does.

@@ -13,6 +13,7 @@ from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.flink import jar, launch
 from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.flink.template import MANIFEST_ENTRY, PIPELINE_ENTRY
+from tillstream.runners.jobs import job
 from tillstream.runners.jobs.manifest import Manifest
 from tillstream.transforms.lint.uids import Uids
 
@@ -41,7 +42,12 @@ class Rest(FlinkRest):
         del arguments
         if path.endswith("/run"):
             raise UnavailableError(f"Flink at {self.url} refused {method} {path}: {self.cause}")
-        return {"/jobs/overview": {"jobs": []}, "/jars/upload": {"filename": "/x/a.jar"}}.get(path, {})
+        answers: dict[str, dict[str, Any]] = {
+            "/jobs/overview": {"jobs": []},
+            "/jars/upload": {"filename": "/x/a.jar"},
+            "/overview": {"slots-available": 1, "slots-total": 1},
+        }
+        return answers.get(path, {})
 
 
 def _write_template(config: ClientConfig, path: Path, runner_jars: Path, *, bounded: bool) -> None:
@@ -55,8 +61,7 @@ def _write_template(config: ClientConfig, path: Path, runner_jars: Path, *, boun
 def failed(monkeypatch: pytest.MonkeyPatch, cause: str, savepoint: str | None) -> None:
     """Launch a job that is refused."""
     monkeypatch.setattr(Rest, "cause", cause)
-    monkeypatch.setattr(launch, "FlinkRest", Rest)
-    monkeypatch.setattr(launch, "stop_of", lambda *_: None)
+    monkeypatch.setattr(job, "FlinkRest", Rest)
     monkeypatch.setattr(jar, "write_jar", _write_template)
     launch.launch(CONFIG, Path(), savepoint=savepoint)
 

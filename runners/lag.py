@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import Self
 
@@ -23,17 +24,16 @@ class Lag:
     A job's true offsets are in its checkpoints; the group's are published for tools such as this one.
 
     Args:
-        bootstrap: address of the broker.
+        settings: of librdkafka, for the cluster.
         group: consumer group that publishes offsets.
         topics: whose partitions count; those that do not exist yet do not.
     """
 
-    def __init__(self, bootstrap: str, group: str, topics: Collection[str]) -> None:
+    def __init__(self, settings: Mapping[str, Any], group: str, topics: Collection[str]) -> None:
         self._topics = set(topics)
         # It never subscribes, so it does not become a member of the group that it asks about.
-        self._consumer = Consumer(
-            {"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0}
-        )
+        ours = {"group.id": group, "enable.auto.commit": False, "log_level": 0}
+        self._consumer = Consumer({**settings, **ours})
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,248 @@
+"""Offer what is done to clients' jobs as commands; what they need is imported when they run."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tillstream.runners.jobs.many import (
+    AT_ONCE,
+    AsJson,
+    AtOnce,
+    Clients,
+    Everyone,
+    Folder,
+    Group,
+    Labels,
+    carry_out,
+    table,
+)
+
+if TYPE_CHECKING:
+    from tillstream.runners.jobs.history import Entry
+
+__all__ = ["cancel", "history", "launch", "logs", "pause", "resume"]
+
+_Client = Annotated[str, typer.Argument(help="Name of the client, or path of its config.")]
+_Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Longest wait for it, seconds.")]
+_FOLLOW_S = 1.0
+
+
+def launch(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    template: Annotated[
+        Path | None, typer.Option(help="Launch this jar of `tillstream template build`, and build nothing.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start from nothing, also where the client ran before.")
+    ] = False,
+    savepoint: Annotated[str | None, typer.Option(help="Savepoint or checkpoint to start from.")] = None,
+    timeout: _Timeout = 60,
+    at_once: AtOnce = AT_ONCE,
+    as_json: AsJson = False,
+) -> None:
+    """Launch clients' jobs on Flink, each from where its last job was.
+
+    That is what its pause or cancel left, else its last job's newest checkpoint. A client that runs as it
+    would be launched is left alone; one that differs is refused: see `tillstream upgrade`. Exits with 1 if
+    one of several fails.
+    """
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.jobs import commands
+
+    if fresh and savepoint is not None:
+        raise UserError("found --fresh beside --savepoint, expected one of them")
+    group = Group(clients, everyone, label, folder, at_once)
+    if (template is not None or savepoint is not None) and len(group.chosen()) > 1:
+        raise UserError("--template and --savepoint are for one client")
+    wanted = commands.From(template, fresh, savepoint, timeout)
+    carry_out(group, lambda chosen, say: commands.launch(chosen, say, wanted), as_json=as_json)
+
+
+def pause(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    timeout: _Timeout = 120,
+    at_once: AtOnce = AT_ONCE,
+    as_json: AsJson = False,
+) -> None:
+    """End clients' jobs, with all state and their positions in savepoints, for `tillstream resume`.
+
+    A job that cannot take a savepoint, because it fails again and again, is cancelled: it goes on from its
+    newest checkpoint. Exits with 1 if one of several fails.
+    """
+    from tillstream.runners.jobs import commands
+
+    group = Group(clients, everyone, label, folder, at_once)
+    carry_out(group, lambda chosen, say: commands.pause(chosen, say, timeout), as_json=as_json)
+
+
+def resume(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    timeout: _Timeout = 60,
+    at_once: AtOnce = AT_ONCE,
+    as_json: AsJson = False,
+) -> None:
+    """Launch paused clients' jobs again, as they were, from exactly where their pauses left them.
+
+    The template is that which ran; addresses, bounds and parallelism are those of the config now. Exits with
+    1 if one of several fails.
+    """
+    from tillstream.runners.jobs import commands
+
+    group = Group(clients, everyone, label, folder, at_once)
+    carry_out(group, lambda chosen, say: commands.resume(chosen, say, timeout), as_json=as_json)
+
+
+def cancel(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    drop_state: Annotated[
+        bool, typer.Option("--drop-state", help="The next launch starts from nothing; asks first.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    timeout: _Timeout = 60,
+    at_once: AtOnce = AT_ONCE,
+    as_json: AsJson = False,
+) -> None:
+    """End clients' jobs at once, without savepoints; their newest checkpoints are kept and noted.
+
+    Exits with 1 if one of several fails.
+    """
+    from tillstream.runners.jobs import commands
+
+    group = Group(clients, everyone, label, folder, at_once)
+    if drop_state and not yes:
+        names = ", ".join(each.client for each in group.chosen())
+        typer.confirm(f"Forget position and state of {names}?", abort=True, err=True)
+    carry_out(
+        group, lambda chosen, say: commands.cancel(chosen, say, timeout, forget=drop_state), as_json=as_json
+    )
+
+
+def logs(
+    client: _Client,
+    *,
+    folder: Folder = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only of then or later: 90s, 10m, 2h, 1d ago, or ISO 8601, UTC.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on as more comes, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, {lines: [...]}.")] = False,
+) -> None:
+    """Print what a client's processes have logged, and its job's failures with their stack traces."""
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.jobs.job import ClientJob
+    from tillstream.runners.jobs.logs import LogReader, since_of
+    from tillstream.runners.jobs.selection import select
+
+    if follow and as_json:
+        raise UserError("found --follow beside --json, expected one of them")
+    try:
+        since_ms = 0 if since is None else since_of(since)
+    except ValueError as error:
+        raise UserError(f"--since: found {since!r}, expected 90s, 10m, 2h, 1d, or ISO 8601") from error
+    job = ClientJob(select([client], folder=folder)[0].load())
+    known = [each["jid"] for each in job.rest.jobs() if each["name"] == job.client]
+    reader = LogReader(job.rest, job.client, known, since_ms)
+    found = reader.read()
+    if as_json:
+        lines = [{"at_ms": line.at_ms, "source": line.source, "text": line.text} for line in found]
+        typer.echo(json.dumps({"lines": lines}))
+        return
+    while True:
+        for line in found:
+            typer.echo(line.text)
+        if not follow:
+            return
+        sys.stdout.flush()
+        time.sleep(_FOLLOW_S)
+        found = reader.read()
+
+
+def history(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Only see that no line was changed or taken out.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print what was done to clients' jobs: when, by whom, from which savepoint, and how it ended.
+
+    Exits with 1 if a history was edited.
+    """
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.jobs.history import History
+
+    found: list[tuple[str, list[Entry], str]] = []
+    for each in Group(clients, everyone, label, folder).chosen():
+        log = History(each.client)
+        try:
+            found.append((each.client, log.entries(), ""))
+        except UserError as error:
+            found.append((each.client, [], str(error)))
+    edited = [fault for _, _, fault in found if fault]
+    if as_json:
+        typer.echo(json.dumps({"clients": [_told(*each, verify=verify) for each in found]}))
+    else:
+        for fault in edited:
+            typer.echo(f"error: {fault}", err=True)
+        for client, entries, fault in found:
+            if verify and not fault:
+                typer.echo(f"{client}: {len(entries)} entries, none of them edited")
+        if not verify:
+            _print_history([(client, entries) for client, entries, _ in found])
+    if edited:
+        raise typer.Exit(1)
+
+
+def _told(client: str, entries: list[Entry], fault: str, *, verify: bool) -> dict[str, Any]:
+    import msgspec
+
+    told: dict[str, Any] = {"client": client, "entries": len(entries), "fault": fault or None}
+    return told if verify else {**told, "entries": [msgspec.to_builtins(entry) for entry in entries]}
+
+
+def _print_history(found: list[tuple[str, list[Entry]]]) -> None:
+    rows = []
+    for client, entries in found:
+        for entry in entries:
+            transforms = " ".join(sorted(set(entry.transforms.values())))
+            place = entry.taken or entry.savepoint
+            rows.append(
+                (
+                    entry.at[:19],
+                    client,
+                    entry.action,
+                    entry.outcome,
+                    entry.actor,
+                    (entry.job_id or "-")[:8],
+                    f"{'left' if entry.taken else 'from'} {place}" if place else "-",
+                    transforms or "-",
+                    entry.reason or "",
+                )
+            )
+    table(("AT", "CLIENT", "ACTION", "OUTCOME", "WHO", "JOB", "SAVEPOINT", "TRANSFORMS", "WHY"), rows)
