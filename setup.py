@@ -76,7 +76,7 @@ setup(
     entry_points={
         "console_scripts": [
             "tillstream = tillstream.cli:main",
-            "tillstream-harness = tillstream.runners.harness:main",
+            "tillstream-harness = tillstream.runners.nursery.client:main",
         ],
         "pytest11": ["tillstream = tillstream.transforms.testing.plugin"],
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,21 +13,13 @@ from pydantic import BaseModel
 
 from tillstream.configs import SECRETS_DIR_VARIABLE, ClientConfig, FilesSink, GcsSink, SecretRef
 from tillstream.configs.launching import LaunchParameters
+from tillstream.runners.nursery.kept import BOUNDS_VARIABLE
 
 __all__ = ["BOUNDS_VARIABLE", "FOLDER_VARIABLE", "Bounds", "bounds_of"]
 
-BOUNDS_VARIABLE = "TILLSTREAM_BOUNDS"
 # Where flight files lie, if not in Beam's semi-persistent directory.
 FOLDER_VARIABLE = "TILLSTREAM_FLIGHTS_DIR"
 _FILE = "file:"
-_KEPT = frozenset(
-    {
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "HOSTNAME", "PWD"),
-        *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
-        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    }
-)
-_KEPT_PREFIXES = ("LC_", "PYTHON", "TILLSTREAM_", "GRPC_", "MALLOC_", "OMP_", "OPENBLAS_")
 # A worker's own account, for those who write with it.
 _GOOGLE_PREFIXES = ("GOOGLE_", "CLOUDSDK_", "GCE_", "STORAGE_EMULATOR_")
 
@@ -66,15 +58,6 @@ class Bounds:
         fields = json.loads(text)
         lists = {name: tuple(fields[name]) for name in ("variables", "files", "folders", "modules")}
         return cls(**{**fields, **lists})
-
-    def environment(self, given: Mapping[str, str]) -> dict[str, str]:
-        """Return what is left of an environment."""
-        prefixes = (*_KEPT_PREFIXES, *(name[:-1] for name in self.variables if name.endswith("*")))
-        return {
-            name: value
-            for name, value in given.items()
-            if name in _KEPT or name in self.variables or name.startswith(prefixes)
-        }
 
     def readable(self) -> list[Path]:
         """Return what stays readable, whatever is hidden around it; folders of sinks are made."""

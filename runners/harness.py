@@ -1,8 +1,9 @@
-"""Start one Beam SDK harness for Flink's process environment.
+"""Be one Beam SDK harness of Flink's process environment, in a process that the nursery has forked.
 
-Flink's TaskManager starts this command for each job with the addresses of its services. The job's options
-come from the provision service (beam_provision_api.proto); everything else is handed to Beam's own
-worker through the environment variables that its containers use, which turns on the state cache.
+Flink's TaskManager starts `tillstream-harness` (`nursery.client`) for each job with the addresses of its
+services. The job's options come from the provision service (beam_provision_api.proto); everything else is
+handed to Beam's own worker through the environment variables that its containers use, which turns on the
+state cache.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import resource
 import shutil
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tillstream.pipelines.isolation.process import FLIGHTS_VARIABLE, UNCONFINED_VARIABLE, end_flight
 from tillstream.runners.bounds import BOUNDS_VARIABLE, FOLDER_VARIABLE, Bounds
+from tillstream.runners.carried import look_in_carried
+from tillstream.runners.flink.processes import STAGES_VARIABLE
 from tillstream.runners.landlock import ConfinementError, confine
+from tillstream.runners.naming import name_lines
 from tillstream.runners.stopping import obey_stop
 
-__all__ = ["MEMORY_VARIABLE", "limit_memory_mb", "main"]
+__all__ = ["MEMORY_VARIABLE", "limit_memory_mb", "main", "words"]
 
 _GC_THRESHOLD = 500_000
 MEMORY_VARIABLE = "TILLSTREAM_HARNESS_MEMORY_MB"
@@ -37,7 +42,16 @@ def limit_memory_mb(limit_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def words() -> list[str]:
+    """Return whose process this is, and which of its stages it runs."""
+    text = os.environ.get(BOUNDS_VARIABLE)
+    return [
+        *([] if text is None else [Bounds.decode(text).client]),
+        os.environ.get(STAGES_VARIABLE, "stages"),
+    ]
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tillstream-harness", description=__doc__)
     parser.add_argument("--id", required=True)
     for service in ("provision", "logging", "artifact", "control"):
@@ -52,10 +66,7 @@ def _isolate(semi_persist_dir: str) -> None:
     if text is None:
         return
     bounds = Bounds.decode(text)
-    kept = bounds.environment(os.environ)
-    if len(kept) < len(os.environ):
-        # Deleting variables would leave them in /proc/self/environ.
-        os.execve(sys.executable, [sys.executable, *sys.argv], kept)  # noqa: S606
+    name_lines(bounds.client)
     base = Path(os.environ.get(FOLDER_VARIABLE) or Path(semi_persist_dir, "tillstream-flights"))
     folder = base / bounds.client / str(bounds.launch)
     _confine(bounds, folder)
@@ -92,9 +103,14 @@ def _leave(number: int, frame: object) -> None:  # noqa: ARG001
     os._exit(128 + number)
 
 
-def main() -> None:
-    """Ask the provision service what to run, then be Beam's SDK worker until the job ends."""
-    arguments = _parse(sys.argv[1:])
+def main(given: Sequence[str], is_abandoned: Callable[[], bool]) -> None:
+    """Ask the provision service what to run, then be Beam's SDK worker until the job ends.
+
+    Args:
+        given: arguments, as Flink gives them.
+        is_abandoned: tells whether the TaskManager has ended.
+    """
+    arguments = _parse(given)
     _isolate(arguments.semi_persist_dir)
     limit = os.environ.get(MEMORY_VARIABLE)
     if limit:
@@ -133,12 +149,13 @@ def main() -> None:
     # thresholds a fifth of the time goes into looking for garbage that is not there.
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 50, 100)
-    parent = os.getppid()
+    # Behind Beam's own imports: no name among the client's modules can stand in for one of those.
+    look_in_carried(info.dependencies)
     try:
         sdk_worker_main.main(sys.argv)
     except BaseException:
         # Without its TaskManager a process fails, and no record is to blame.
-        if os.getppid() != parent:
+        if is_abandoned():
             end_flight()
         raise
     end_flight()

@@ -213,7 +213,10 @@ class TaskManager(_Flink):
         )
         sizes = [part for name, value in _TASKMANAGER_MEMORY.items() for part in ("-D", f"{name}={value}")]
         identity = ("-D", f"taskmanager.resource-id={self._id_file.read_text(encoding='ascii')}")
-        return Command([*java, *sizes, *identity], self._environment())
+        # What was forked for its jobs belongs to it.
+        adopt = package_folder("tillstream") / "runners" / "nursery" / "adopt.py"
+        adopting: list[str | Path] = [sys.executable, "-I", "-S", adopt]
+        return Command([*adopting, *java, *sizes, *identity], self._environment())
 
     def check(self) -> None:
         """See that the JobManager knows this TaskManager, and not just one that was killed before."""

@@ -10,6 +10,7 @@ import pytest
 from tillstream.configs import SECRETS_DIR_VARIABLE, ClientConfig
 from tillstream.configs.launching import LaunchParameters
 from tillstream.runners.bounds import Bounds, bounds_of
+from tillstream.runners.nursery.kept import keep
 
 GIVEN = {
     "PATH": "/bin",
@@ -49,14 +50,14 @@ def test_only_what_the_config_names_is_left_of_an_environment() -> None:
     client = config({"one": postgres("${ACME_PASSWORD}")}, limits={"environment": ["REGION"]})
     bounds = Bounds.decode(bounds_of(client, LaunchParameters(7, 1)).encode())
     expected = {"PATH", "LC_ALL", "PYTHONPATH", "TILLSTREAM_SECRETS_DIR", "ACME_PASSWORD", "REGION"}
-    assert set(bounds.environment(GIVEN)) == expected
+    assert set(keep(bounds.variables, GIVEN)) == expected
     assert (bounds.client, bounds.launch) == ("acme", 7)
 
 
 def test_googles_own_variables_stay_for_those_who_write_there() -> None:
     """A worker's account is for clients with a GCS sink."""
     bounds = bounds_of(config({"lake": {"type": "gcs", "bucket": "some-bucket"}}), None)
-    kept = bounds.environment(GIVEN)
+    kept = keep(bounds.variables, GIVEN)
     assert "GOOGLE_APPLICATION_CREDENTIALS" in kept
     assert "ACME_PASSWORD" not in kept
 

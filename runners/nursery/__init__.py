@@ -1,0 +1,1 @@
+"""Fork the Python processes of jobs from one that has imported everything already."""
