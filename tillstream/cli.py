@@ -23,6 +23,7 @@ from tillstream.runners.jobs.cli import cancel, history, launch, logs, pause, re
 from tillstream.runners.jobs.plan_cli import plan
 from tillstream.runners.jobs.status_cli import status
 from tillstream.runners.jobs.upgrade_cli import rollback, upgrade
+from tillstream.runners.k8s.cli import k8s
 from tillstream.runners.local import cli as local
 from tillstream.runners.verify.cli import verify
 from tillstream.transforms.cli import contract, transforms
@@ -85,6 +86,7 @@ app.add_typer(transforms, name="transforms")
 app.add_typer(contract, name="contract")
 app.add_typer(dlq, name="dlq")
 app.add_typer(capture, name="capture")
+app.add_typer(k8s, name="k8s")
 
 
 def main() -> None:

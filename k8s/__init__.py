@@ -1,0 +1,1 @@
+"""Hold what Kubernetes is given: the image's Dockerfile and the Helm chart (docs/kubernetes.md)."""

@@ -1,0 +1,1 @@
+"""Run clients' jobs on Kubernetes, by the Flink Kubernetes Operator."""

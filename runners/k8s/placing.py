@@ -1,0 +1,111 @@
+"""Say where a pod finds the secrets and certificates that a config refers to by paths of another machine.
+
+Secrets become keys of one Secret, mounted as the folder that `SecretRef.resolve` looks into. Nothing here
+reads one.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import BaseModel
+
+from tillstream.configs import ClientConfig, SecretRef
+from tillstream.configs.open_places import pointer_of
+from tillstream.pipelines.errors import UserError
+
+__all__ = ["FILES_FOLDER", "SECRETS_FOLDER", "Placed", "place"]
+
+# k8s/chart/tillstream/templates/_pods.tpl mounts them.
+SECRETS_FOLDER = PurePosixPath("/run/tillstream/secrets")
+FILES_FOLDER = PurePosixPath("/opt/tillstream/files")
+_FILE = "file:"
+_PUBLIC = frozenset({"ssl_ca_file", "ca_file", "cert_file"})
+_PRIVATE = frozenset({"key_file"})
+# Kubernetes' form of a key of a Secret or ConfigMap.
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+_Path = tuple[str | int, ...]
+
+
+@dataclass
+class Placed:
+    """Hold where things are in a pod.
+
+    Attributes:
+        overrides: values of the config that name them there, by JSON pointer.
+        secrets: keys of the client's Secret, and the path or variable that each takes the place of.
+        files: content of certificates by their name, base64.
+    """
+
+    overrides: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def place(config: ClientConfig) -> Placed:
+    """Return where a client's pods find secrets and certificates; those of its capture are left out.
+
+    Raises:
+        UserError: if two secrets would have one key, a key is none of Kubernetes, or a certificate cannot be
+            read.
+    """
+    found = Placed()
+    for path, value in _leaves(config, ()):
+        if path[0] == "capture" or value is None:
+            continue
+        if isinstance(value, SecretRef):
+            _place_secret(found, config.client, path, value.reference)
+        elif path[-1] in _PRIVATE:
+            _place_secret(found, config.client, path, _FILE + str(value), "")
+        elif path[-1] in _PUBLIC:
+            _place_file(found, path, Path(value))
+    return found
+
+
+def _place_secret(found: Placed, client: str, path: _Path, reference: str, prefix: str = _FILE) -> None:
+    is_file = reference.startswith(_FILE)
+    origin = reference.removeprefix(_FILE) if is_file else reference[2:-1]
+    key = PurePosixPath(origin).name
+    if not _KEY.fullmatch(key):
+        raise UserError(f"{'.'.join(map(str, path))}: found {key!r}, expected letters, digits, '-', '_', '.'")
+    if found.secrets.setdefault(key, origin) != origin:
+        raise UserError(
+            f"{'.'.join(map(str, path))}: found {origin} beside {found.secrets[key]}, expected names that "
+            "differ: in a pod all secrets of a client lie in one folder"
+        )
+    if is_file:
+        found.overrides[pointer_of(path)] = f"{prefix}{SECRETS_FOLDER / client / key}"
+
+
+def _place_file(found: Placed, path: _Path, origin: Path) -> None:
+    try:
+        content = origin.read_bytes()
+    except OSError as error:
+        raise UserError(f"{'.'.join(map(str, path))}: cannot read {origin}: {error.strerror}") from error
+    name = f"{hashlib.sha256(content).hexdigest()[:8]}-{origin.name}"
+    if not _KEY.fullmatch(name):
+        raise UserError(
+            f"{'.'.join(map(str, path))}: found {name!r}, expected letters, digits, '-', '_', '.'"
+        )
+    found.files[name] = base64.b64encode(content).decode()
+    found.overrides[pointer_of(path)] = str(FILES_FOLDER / name)
+
+
+def _leaves(value: Any, path: _Path) -> Iterator[tuple[_Path, Any]]:
+    if isinstance(value, BaseModel):
+        for name, info in type(value).model_fields.items():
+            yield from _leaves(getattr(value, name), (*path, info.alias or name))
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield from _leaves(each, (*path, name))
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _leaves(each, (*path, number))
+    else:
+        yield path, value
