@@ -21,7 +21,9 @@ from tillstream.runners.demo.cli import demo, traffic
 from tillstream.runners.dlq.cli import dlq
 from tillstream.runners.jobs.cli import cancel, history, launch, logs, pause, resume
 from tillstream.runners.jobs.plan_cli import plan
+from tillstream.runners.jobs.rescale_cli import rescale
 from tillstream.runners.jobs.status_cli import status
+from tillstream.runners.jobs.template_cli import template
 from tillstream.runners.jobs.upgrade_cli import rollback, upgrade
 from tillstream.runners.k8s.cli import k8s
 from tillstream.runners.local import cli as local
@@ -67,6 +69,7 @@ app.command()(pause)
 app.command()(resume)
 app.command()(upgrade)
 app.command()(rollback)
+app.command()(rescale)
 app.command()(cancel)
 app.command()(logs)
 app.command()(history)
@@ -84,6 +87,7 @@ app.command()(lint)
 app.add_typer(new, name="new")
 app.add_typer(transforms, name="transforms")
 app.add_typer(contract, name="contract")
+app.add_typer(template, name="template")
 app.add_typer(dlq, name="dlq")
 app.add_typer(capture, name="capture")
 app.add_typer(k8s, name="k8s")
