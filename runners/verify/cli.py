@@ -19,7 +19,7 @@ def verify(
         str,
         typer.Option(
             help="Faults, with commas: taskmanager, jobmanager, zookeeper, harness, kafka, connect, "
-            "warehouse (each killed), zombie, slow, failing, or all."
+            "warehouse (each killed), zombie, slow, failing, rescale, or all."
         ),
     ] = "all",
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Rounds of one or two faults.")] = 3,
@@ -40,7 +40,8 @@ def verify(
     """Prove that nothing is lost and nothing doubled, whatever is killed.
 
     Commits a seeded workload through the local stack, kills and pauses its parts, fails its transactions,
-    and compares every sink with what was committed, record by record, the order of each key included.
+    rescales the job, and compares every sink with what was committed, record by record, the order of each
+    key included.
     Exit code 0 means that every sink is exact.
     """
     from tillstream.runners.verify.command import run

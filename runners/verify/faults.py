@@ -1,4 +1,4 @@
-"""Hurt the stack: kill parts, pause them, and make the sinks' transactions slow or fail."""
+"""Hurt the stack: kill parts, pause them, make the sinks' transactions slow or fail, and rescale the job."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = ["FAULTS", "Strike", "deal", "strike"]
 _PAUSE_S_MAX = 2.0
 _HARM_S = (1.5, 4.0)  # of each sink
 _TAKE_OVER_S = 90.0
+_PARALLELISMS = (1, 2, 3)
 
 # A fault that has happened but is not over: called to end it.
 Strike = Callable[[], None]
@@ -115,6 +116,13 @@ def _one_by_one(rig: Rig, harms: Sequence[Harm], dice: random.Random) -> Strike:
     return end
 
 
+def _rescale(rig: Rig, dice: random.Random) -> Strike:
+    """Give the job another parallelism, amid its work."""
+    rig.running_host()
+    rig.rescale(dice.choice([each for each in _PARALLELISMS if each != rig.parallelism]))
+    return _nothing
+
+
 def _nothing() -> None:
     pass
 
@@ -130,4 +138,5 @@ FAULTS: Mapping[str, Callable[[Rig, random.Random], Strike]] = {
     "zombie": _zombie,
     "slow": _slow,
     "failing": _failing,
+    "rescale": _rescale,
 }
