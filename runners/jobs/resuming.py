@@ -62,7 +62,7 @@ def last_stop(entries: Sequence[Entry]) -> Entry | None:
         if entry.action in _STOPS:
             if entry.outcome == "done":
                 return entry
-        elif entry.job_id is not None:
+        elif entry.job_id is not None and entry.action != "canary" and entry.outcome != "refused":
             return None
     return None
 
