@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from tillstream.configs import ClientConfig
-from tillstream.pipelines.errors import UnavailableError, UserError
+from tillstream.configs.launching import LaunchParameters
+from tillstream.pipelines.errors import NoAnswerError, UnavailableError, UserError
 from tillstream.runners.flink import jar, launch
 from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.flink.template import MANIFEST_ENTRY, PIPELINE_ENTRY
 from tillstream.runners.jobs import job
-from tillstream.runners.jobs.manifest import Manifest
+from tillstream.runners.jobs.manifest import JobInfo, Manifest
 from tillstream.transforms.lint.uids import Uids
 
 CONFIG = ClientConfig.model_validate(
@@ -70,6 +71,49 @@ def test_a_stage_that_is_gone_is_said_so(monkeypatch: pytest.MonkeyPatch) -> Non
     """Flink names the operator by a hash, and how to lose its state."""
     with pytest.raises(UserError, match=r"savepoint /s: .* docs/transactions.md, 'Change over'"):
         failed(monkeypatch, REFUSED, "/s")
+
+
+class Lossy(FlinkRest):
+    """Be a cluster that runs what it is asked to, and whose answer is lost."""
+
+    asked: int
+    runs: bool
+
+    def run(self, jar_id: str, **arguments: Any) -> str:
+        """Take the request, and be gone for a while."""
+        del jar_id, arguments
+        self.asked = 2
+        raise NoAnswerError("gone")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return an older launch, and the new one, as soon as it answers again."""
+        self.asked -= 1
+        if self.asked > 0:
+            raise NoAnswerError("gone")
+        known = ("ended", "CANCELED"), ("older", "RUNNING"), *([("new", "CREATED")] if self.runs else [])
+        return [{"jid": name, "state": state} for name, state in known]
+
+    def info(self, job_id: str) -> JobInfo | None:
+        """Tell launches apart by their generations."""
+        assert job_id != "ended"
+        manifest = Manifest(CONFIG.plain(), Uids("acme", {}, {}, {}, {}), {}, {}, {})
+        return JobInfo(manifest, LaunchParameters({"older": 1, "new": 2}[job_id], 1))
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_launch_whose_answer_is_lost_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, *, runs: bool
+) -> None:
+    """Its job is found by its generation; where there is none, the launch has failed."""
+    monkeypatch.setattr(launch, "_POLL_S", 0.0)
+    rest = Lossy("http://c")
+    rest.runs = runs
+    if runs:
+        assert launch.run_uploaded(rest, "jar", LaunchParameters(2, 1)) == "new"
+        return
+    monkeypatch.setattr(launch, "_LOST_DEADLINE_S", 0.05)
+    with pytest.raises(NoAnswerError, match="gone"):
+        launch.run_uploaded(rest, "jar", LaunchParameters(2, 1))
 
 
 def test_other_failures_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
