@@ -187,7 +187,7 @@ def test_restart(change: Any, name: str) -> None:
         (build(entity(transform="acme.big@1.1.0")), "orders: acme.big@1.0.0 -> acme.big@1.1.0"),
         (build(transforms={"acme.big@1.0.0": "2", "acme.sales@1.0.0": "1"}), "same version has other code"),
         (build(entity(contract={"id": "int64", "total": "decimal(14,2)"})), "decimal(12,2) -> decimal(14,2)"),
-        (build(lambda config: config["entities"].update(copy=COPY)), "gets the changes of orders from now on"),
+        (build(lambda config: config["entities"].update(copy=COPY)), "gets the changes of orders from now"),
         (build(lambda config: config["sinks"]["out"].update(schema="x")), "fill it by 'tillstream resync'"),
         (build(lambda config: config.update(dedup={"horizon_s": 60})), "/dedup/horizon_s"),
         (build(libraries={**RUNNING.libraries, "tillstream": "0.3.0"}), "tillstream: 0.2.0 -> 0.3.0"),
