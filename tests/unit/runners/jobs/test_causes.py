@@ -6,7 +6,7 @@ import pytest
 
 from tillstream.runners.jobs.causes import cause_of
 
-OURS = """java.lang.RuntimeException: Error from SDK harness for instruction 5: Traceback (most recent call last):
+OURS = """java.lang.RuntimeException: Error from harness for instruction 5: Traceback (most recent call last):
   File "psycopg/connection.py", line 3, in connect
 psycopg.OperationalError: connection refused
 
