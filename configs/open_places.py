@@ -17,19 +17,29 @@ __all__ = ["is_open", "open_differences", "pointer_of"]
 _OPEN = (
     ("source", "kafka"),
     ("source", "files"),
+    ("source", "events", "schema_registry"),
+    ("source", "events", "avro_schema_file"),
+    ("source", "events", "avro_key_schema_file"),
     ("sinks", "*"),
     ("flink", "rest_url"),
     ("flink", "parallelism"),
     ("flink", "memory_mb_max"),
     ("flink", "state_cache_mb"),
+    ("flink", "state_backend"),
+    ("flink", "incremental_checkpoints"),
+    ("flink", "unaligned_checkpoints"),
+    ("flink", "checkpoint_timeout_s"),
+    ("flink", "checkpoint_pause_ms"),
+    ("flink", "failed_checkpoints_max"),
     ("delivery", "checkpoint_interval_ms"),
+    ("privacy", "salt"),
     ("limits",),
     ("capture",),
 )
 # The clock's own interval is part of its stage.
 _FIXED = (("source", "kafka", "poll_interval_ms"), ("sinks", "*", "type"))
 # Of these another kind would be another job.
-_KINDS = frozenset({"source", "sinks"})
+_KINDS = (("source", "kafka"), ("source", "files"), ("sinks", "*"))
 
 
 def pointer_of(path: tuple[str | int, ...]) -> str:
@@ -65,7 +75,7 @@ def _open(built: Any, launched: Any, path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _other_kind(built: Any, launched: Any, path: tuple[str, ...]) -> bool:
-    if path[0] not in _KINDS:
+    if not any(len(path) == len(each) and _below(path, each) for each in _KINDS):
         return False
     if not isinstance(built, Mapping) or not isinstance(launched, Mapping):
         return True

@@ -165,7 +165,11 @@ def at_build(
     before the default.
     """
     fixed = {name: each.value for name, each in variables.items() if each.value is not None}
-    bare = [name for name, each in variables.items() if each.is_open and each.default is None]
+    bare = [
+        name
+        for name, each in variables.items()
+        if each.is_open and not each.is_secret and each.default is None
+    ]
     return {**_told(bare, environment), **fixed, **given}
 
 
