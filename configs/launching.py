@@ -35,12 +35,12 @@ class CanaryLaunch(msgspec.Struct, frozen=True):
     Attributes:
         side: which of those that are compared it is: old or new.
         folder: that takes what it would write, in place of all sinks.
-        until: topic to partition to offset, behind the last that is read.
+        until: of each topic, by partition from 0 on, the offset behind the last that is read.
     """
 
     side: Literal["old", "new"]
     folder: str
-    until: dict[str, dict[int, int]]
+    until: dict[str, tuple[int, ...]]
 
 
 class LaunchParameters(msgspec.Struct, frozen=True):

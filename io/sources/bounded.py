@@ -35,7 +35,7 @@ class ReadBound:
         self._until = {
             (topic, partition): offset
             for topic, offsets in launch.until.items()
-            for partition, offset in offsets.items()
+            for partition, offset in enumerate(offsets)
         }
         self._folder = reached_folder(Path(launch.folder))
         self._first: dict[Partition, int] = {}
@@ -73,7 +73,7 @@ class ReadBound:
         mark = self._folder / f"{partition[0]}~{partition[1]}"
         # Elsewhere first: whoever looks must not find half a mark.
         part = mark.with_name(f".{mark.name}")
-        part.write_text(str(max(0, until - first)), encoding="ascii")
+        part.write_text(f"{first} {max(first, until)}", encoding="ascii")
         part.replace(mark)
 
 
@@ -82,7 +82,11 @@ def reached_folder(folder: Path) -> Path:
     return folder / "reached"
 
 
-def reached(folder: Path) -> dict[str, int]:
-    """Return how many offsets were read of each partition that is done, by the name of its mark."""
-    marks = reached_folder(folder)
-    return {mark.name: int(mark.read_text("ascii")) for mark in marks.glob("[!.]*")} if marks.is_dir() else {}
+def reached(folder: Path) -> dict[Partition, tuple[int, int]]:
+    """Return the first offset that was read of each partition that is done, and that behind the last."""
+    found = {}
+    for mark in reached_folder(folder).glob("[!.]*"):
+        topic, _, partition = mark.name.rpartition("~")
+        first, until = mark.read_text("ascii").split()
+        found[topic, int(partition)] = int(first), int(until)
+    return found

@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tillstream.runners.jobs.canary.cli import (
+    Canary,
+    CanaryFolder,
+    CanaryFor,
+    CanaryTimeout,
+    DiffFile,
+    ExpectChanges,
+    Tolerate,
+    chosen_canary,
+)
 from tillstream.runners.jobs.many import (
     AsJson,
     AtOnce,
@@ -50,6 +60,13 @@ def upgrade(
     watch_for: Annotated[
         float | None, typer.Option(min=0, help="How long it is watched, seconds; default: upgrade.watch_s.")
     ] = None,
+    canary: Canary = False,
+    canary_for: CanaryFor = None,
+    canary_timeout: CanaryTimeout = None,
+    canary_folder: CanaryFolder = None,
+    tolerate: Tolerate = None,
+    expect_changes: ExpectChanges = False,
+    diff_file: DiffFile = None,
     timeout: _Timeout = 120.0,
     accept_loss: _Loss = False,
     yes: _Yes = False,
@@ -60,18 +77,29 @@ def upgrade(
 
     Savepoint, start from it, watch: tasks, restarts, checkpoints, lag, dead letters, rows for each event.
     What does badly is undone at once: the version before runs on from the state that it left. Ctrl-C undoes
-    too. Exit code 1: refused, undone or failed; the version before runs.
+    too. Exit code 1: refused, undone or failed; the version before runs. With --canary the new version is
+    tried first, beside the running one: see docs/canary.md.
     """
     from tillstream.runners.jobs.upgrading import Wanted
     from tillstream.runners.jobs.upgrading import upgrade as carry
 
-    wanted = Wanted(template, watch_for, timeout, accept_loss)
+    group = Group(clients, everyone, label, folder, at_once)
+    tried = chosen_canary(
+        canary=canary,
+        seconds=canary_for,
+        timeout_s=canary_timeout,
+        folder=canary_folder,
+        tolerate=tolerate,
+        expect_changes=expect_changes,
+        diff_file=diff_file,
+        clients=len(group.chosen()),
+    )
+    wanted = Wanted(template, watch_for, timeout, accept_loss, tried)
     with _ended_by_signals() as stop:
 
         def work(chosen: Chosen, say: Say) -> Done:
             return carry(chosen, say, wanted, stop)
 
-        group = Group(clients, everyone, label, folder, at_once)
         if not yes:
             _ask(f"upgrade {', '.join(each.client for each in group.chosen())}?")
         carry_out(group, work, as_json=as_json)

@@ -15,11 +15,16 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import msgspec
+
 from tillstream.configs.launching import LaunchParameters
 from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.launch import run_uploaded, uploaded
 from tillstream.runners.flink.rest import JobFailedError
 from tillstream.runners.flink.template import ENTRY_CLASS, read_manifest
+from tillstream.runners.jobs.canary.options import CanaryOptions
+from tillstream.runners.jobs.canary.report import lines_of
+from tillstream.runners.jobs.canary.run import run_canary
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.commands import built
 from tillstream.runners.jobs.health import Counts, observe
@@ -43,12 +48,14 @@ class Wanted:
         watch_s: how long the new version is watched, seconds; None for what the config says.
         timeout_s: how long the savepoint may take, and the tasks until all run, seconds.
         accepts_loss: also where the plan leaves some state behind.
+        canary: how the new version is tried first; None for not at all.
     """
 
     template: Path | None = None
     watch_s: float | None = None
     timeout_s: float = 120.0
     accepts_loss: bool = False
+    canary: CanaryOptions | None = None
 
 
 def upgrade(chosen: Chosen, say: Say, wanted: Wanted, stop: Event) -> Done:
@@ -101,6 +108,7 @@ class _Upgrade:
         self.limits = job.config.upgrade
         self.watch_s = self.limits.watch_s if wanted.watch_s is None else wanted.watch_s
         self.gap_s: float | None = None
+        self.tried: dict[str, Any] = {}
 
     def run(self) -> Done:
         from tillstream.runners.jobs.plan import plan_of
@@ -124,6 +132,15 @@ class _Upgrade:
             said = f"it would forget {lost}: --accept-loss does it all the same"
             return Done("refused", said, {"job_id": running}, is_good=False)
         old = self._way_back(running)
+        if self.wanted.canary is not None:
+            verdict = run_canary(
+                job, self.template, self.wanted.canary, drops_state=plan.drops_state, stop=self.stop
+            )
+            self.tried = {"canary": msgspec.to_builtins(verdict)}
+            for line in lines_of(verdict):
+                job.say(line)
+            if not verdict.promote:
+                return Done("refused", verdict.reason, {"job_id": running, **self.tried}, is_good=False)
         before = observe(job.rest, running).counts
         parameters = job.parameters(self.template)
         self._check_slots(parameters, old)
@@ -246,4 +263,5 @@ class _Upgrade:
             "savepoint": entry.savepoint,
             "template": entry.template,
             "gap_s": self.gap_s,
+            **self.tried,
         }

@@ -15,8 +15,9 @@ from tillstream.configs.contract import text_of
 from tillstream.io.sinks import keeps_positions
 from tillstream.io.sinks.letters import letter_id
 from tillstream.io.sinks.shadow import read_letters, read_shard, shards_of
+from tillstream.io.sources.bounded import reached
 from tillstream.runners.jobs.canary.options import Tolerance
-from tillstream.runners.jobs.canary.outputs import Level, Output, changes_of, rows_of
+from tillstream.runners.jobs.canary.outputs import Level, Output, changes_of, made_of, rows_of
 from tillstream.runners.jobs.canary.verdict import Difference, EntityDiff, Letters
 
 __all__ = ["WITHHELD", "Comparison", "Note", "compare_entities", "compare_letters"]
@@ -68,12 +69,10 @@ def _compare_entity(
     ignored, diff.notes = _contract_changes(name, old[0], new[0])
     personal = _personal(name, old[0]) | _personal(name, new[0])
     comparison = Comparison(diff, tolerance, note, ignored, personal)
+    first = {partition: offsets[0] for partition, offsets in reached(new[1]).items()}
     for shard in sorted(shards_of(old[1], name) | shards_of(new[1], name)):
-        outputs = [
-            (changes_of if diff.level == "changes" else rows_of)(read_shard(folder, name, shard))
-            for _, folder in sides
-        ]
-        comparison.add(*outputs)
+        batches = [made_of(read_shard(folder, name, shard), first) for _, folder in sides]
+        comparison.add(*map(changes_of if diff.level == "changes" else rows_of, batches))
     return diff
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from tillstream.pipelines.positions import sortable
 from tillstream.pipelines.records import MutationBatch, MutationKind, MutationRecord
 
-__all__ = ["KEPT", "Level", "Output", "changes_of", "rows_of"]
+__all__ = ["KEPT", "Level", "Output", "changes_of", "made_of", "rows_of"]
 
 # rows: what each key ends as. changes: each mutation.
 Level: TypeAlias = Literal["rows", "changes"]
@@ -41,6 +41,25 @@ class Output(NamedTuple):
     row: dict[str, Any] | None
     place: tuple[str, int, int, int]
     position: bytes
+
+
+def made_of(
+    batches: Iterable[MutationBatch], first: Mapping[tuple[str, int], int]
+) -> Iterator[MutationBatch]:
+    """Leave out what was made before the savepoint and waited in it: it says nothing of the new version.
+
+    Args:
+        batches: what a side wrote.
+        first: offset from which the side has read each partition.
+    """
+    for batch in batches:
+        start = first.get((batch.topic, batch.partition), 0)
+        # Rows that are made again, and those of replays, bear the offsets of older changes.
+        if batch.derived or batch.via is not None or batch.records[0].offset >= start:
+            yield batch
+        else:
+            records = tuple(record for record in batch.records if record.offset >= start)
+            yield msgspec.structs.replace(batch, records=records)
 
 
 def changes_of(batches: Iterable[MutationBatch]) -> dict[bytes, Output]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 
 import msgspec
 
+from tillstream.configs import ClientConfig
 from tillstream.configs.launching import CanaryLaunch
 from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.flink.template import read_manifest
@@ -17,6 +18,7 @@ from tillstream.runners.jobs.canary.compare import Note, compare_entities, compa
 from tillstream.runners.jobs.canary.options import CanaryOptions, Tolerance
 from tillstream.runners.jobs.canary.place import Place, Side, place_of
 from tillstream.runners.jobs.canary.shadows import (
+    INTERRUPTED,
     Shadow,
     ShadowFailedError,
     bounds_of_input,
@@ -24,16 +26,22 @@ from tillstream.runners.jobs.canary.shadows import (
     shadow_parameters,
 )
 from tillstream.runners.jobs.canary.verdict import CanaryVerdict, Difference
+from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob
 from tillstream.runners.jobs.manifest import JobInfo
 
 __all__ = ["run_canary"]
 
-_POLL_S = 0.2
 
-
-def run_canary(job: ClientJob, template: Path, options: CanaryOptions) -> CanaryVerdict:
+def run_canary(
+    job: ClientJob,
+    template: Path,
+    options: CanaryOptions,
+    *,
+    drops_state: bool = False,
+    stop: Event | None = None,
+) -> CanaryVerdict:
     """Run a new version and the running one as shadows over the same changes, and compare what they write.
 
     Both start from one savepoint of the running job, read up to the same offsets, and write into files. The
@@ -43,6 +51,8 @@ def run_canary(job: ClientJob, template: Path, options: CanaryOptions) -> Canary
         job: the client's, with the config that is wanted.
         template: of the new version, as `jar.write_jar` writes it.
         options: how.
+        drops_state: let go state of stages that the new version does not have.
+        stop: set by a person who wants an end; the new version is then refused.
 
     Returns:
         The verdict; a version that fails, or is too slow, is one that must not be promoted.
@@ -65,21 +75,20 @@ def run_canary(job: ClientJob, template: Path, options: CanaryOptions) -> Canary
         if info.manifest.bounded or job.config.source.kafka is None:
             raise UserError(f"client {job.client}: a job that ends has no canary: run it into another folder")
         tolerance = Tolerance.checked(options.tolerate, info.config(), job.config)
-        parameters = job.parameters(template)
-        entry = job.entry("canary", template, parameters)
-        job.history.append(entry)
+        # Without template and generation: it is no launch of the client's job.
+        transforms = {name: each.transform for name, each in job.config.entities.items() if each.transform}
+        entry = job.history.append(Entry("canary", "started", job_id=job_id, transforms=transforms))
         try:
             with place_of(job, options.folder) as place:
-                verdict = _Canary(job, job_id, info, place, tolerance, options).judge(template)
+                canary = _Canary(job, job_id, info, place, tolerance, options, drops_state, stop or Event())
+                verdict = canary.judge(template)
         except BaseException as error:
-            job.note(entry, "failed", reason=f"{type(error).__name__}: {error}"[:500])
+            reason = cause_of(str(error)) or "it was interrupted"
+            job.note(entry, "failed", reason=reason, at="", actor="")
             raise
-        return _noted(job, entry, verdict)
-
-
-def _noted(job: ClientJob, entry: Entry, verdict: CanaryVerdict) -> CanaryVerdict:
-    job.note(entry, "done" if verdict.promote else "refused", reason=verdict.reason)
-    return verdict
+        outcome = "done" if verdict.promote else "refused"
+        job.note(entry, outcome, reason=verdict.reason, at="", actor="")
+        return verdict
 
 
 @dataclass(frozen=True)
@@ -92,16 +101,18 @@ class _Canary:
     place: Place
     tolerance: Tolerance
     options: CanaryOptions
+    drops_state: bool
+    stop: Event
 
     def judge(self, template: Path) -> CanaryVerdict:
         """Run both versions, and compare."""
         running = self._running_template()
         savepoint = self.job.rest.savepoint(self.job_id, stop=False)
         self.place.remember(self.job_id, savepoint)
-        self._gather()
-        old, new = self._shadows(running, template)
         try:
-            run_shadows(self.job, (old, new), savepoint, self.options.deadline_s)
+            self._gather()
+            old, new = self._shadows(running, template)
+            run_shadows(self.job, (old, new), savepoint, self.options.deadline_s, self.stop)
         except ShadowFailedError as error:
             return CanaryVerdict(promote=False, reason=str(error))
         if self.job.running_id() != self.job_id:
@@ -143,7 +154,8 @@ class _Canary:
     def _gather(self) -> None:
         seconds = self.options.seconds
         self.job.say(f"lets changes come in for {seconds:.0f} s")
-        threading.Event().wait(seconds)
+        if self.stop.wait(seconds):
+            raise ShadowFailedError(INTERRUPTED)
 
     def _shadows(self, running: Path, template: Path) -> tuple[Shadow, Shadow]:
         config = self.info.config()
@@ -154,17 +166,19 @@ class _Canary:
             launch = CanaryLaunch(side, str(self.place.side(side)), ends[side])
             own = self.info.launch if side == "old" else wanted
             version = config if side == "old" else read_manifest(template).model().at_launch(wanted)
-            return Shadow(self.job.rest, side, jar, shadow_parameters(own, version, launch))
+            parameters = shadow_parameters(own, version, launch)
+            drops = self.drops_state and side == "new"
+            return Shadow(self.job.rest, side, jar, parameters, drops_state=drops)
 
         return shadow("old", running), shadow("new", template)
 
     def _compare(self, old: Shadow, new: Shadow) -> CanaryVerdict:
         self.job.say("compares what they wrote")
-        config = self.info.config()
+        versions = _resolved(self.info.config()), _resolved(self.job.config)
         try:
             with _differences(self.options.diff_file) as note:
                 entities = compare_entities(
-                    (config, old.folder), (self.job.config, new.folder), self.tolerance, note
+                    (versions[0], old.folder), (versions[1], new.folder), self.tolerance, note
                 )
             letters = compare_letters(old.folder, new.folder)
         except ValueError as error:
@@ -181,6 +195,17 @@ class _Canary:
             letters,
             count,
         )
+
+
+def _resolved(config: ClientConfig) -> ClientConfig:
+    """Return a config with the contracts that its transforms bring, where they can be imported here."""
+    from tillstream.transforms.resolving import resolve
+
+    try:
+        return resolve(config)
+    except (TillstreamError, ImportError):
+        # The running version is carried by its template.
+        return config
 
 
 def _reason(count: int, tolerated: int, *, promote: bool) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,18 +23,26 @@ from tillstream.runners.jobs.job import ClientJob
 if TYPE_CHECKING:
     from tillstream.io.sources.kafka import Partition
 
-__all__ = ["Shadow", "ShadowFailedError", "bounds_of_input", "run_shadows", "shadow_parameters"]
+__all__ = [
+    "INTERRUPTED",
+    "Shadow",
+    "ShadowFailedError",
+    "bounds_of_input",
+    "run_shadows",
+    "shadow_parameters",
+]
 
 _CHECKPOINT_INTERVAL_MS_MAX = 1000
 _POLL_S = 0.2
+INTERRUPTED = "it was interrupted"
 
 
 class ShadowFailedError(TillstreamError):
     """Say why a shadow did not come to its end."""
 
 
-def bounds_of_input(*configs: ClientConfig) -> list[dict[str, dict[int, int]]]:
-    """Return where the partitions end now that each of some versions reads: topic to partition to offset.
+def bounds_of_input(*configs: ClientConfig) -> list[dict[str, tuple[int, ...]]]:
+    """Return where the partitions end now that each of some versions reads: by topic, from partition 0 on.
 
     What several read ends at one offset for all.
 
@@ -52,11 +60,11 @@ def bounds_of_input(*configs: ClientConfig) -> list[dict[str, dict[int, int]]]:
             counts = reader.topics()
             if not counts:
                 raise UnavailableError(f"Kafka at {config.kafka.bootstrap_servers} names no topics")
-            until: dict[str, dict[int, int]] = {}
+            until: dict[str, tuple[int, ...]] = {}
             for each in partitions_of(config, counts):
                 if each not in ends:
                     ends[each] = reader.end_offset(each)
-                until.setdefault(each[0], {})[each[1]] = ends[each]
+                until[each[0]] = (*until.get(each[0], ()), ends[each])
             found.append(until)
         finally:
             reader.close()
@@ -96,13 +104,23 @@ class Shadow:
         side: which it is.
         template: of its job.
         parameters: of its launch.
+        drops_state: let go state of stages that it does not have.
     """
 
-    def __init__(self, rest: FlinkRest, side: Side, template: Path, parameters: LaunchParameters) -> None:
+    def __init__(
+        self,
+        rest: FlinkRest,
+        side: Side,
+        template: Path,
+        parameters: LaunchParameters,
+        *,
+        drops_state: bool = False,
+    ) -> None:
         assert parameters.canary is not None  # as `shadow_parameters` returns them
         self._rest = rest
         self.side: Side = side
         self._template = template
+        self._drops_state = drops_state
         self.parameters = parameters
         self.folder = Path(parameters.canary.folder)
         self._partitions = sum(map(len, parameters.canary.until.values()))
@@ -120,7 +138,13 @@ class Shadow:
             ShadowFailedError: if the job cannot be started.
         """
         try:
-            self._job_id = submit(self._rest, self._template, self.parameters, savepoint=savepoint)
+            self._job_id = submit(
+                self._rest,
+                self._template,
+                self.parameters,
+                savepoint=savepoint,
+                drops_state=self._drops_state,
+            )
         except TillstreamError as error:
             raise self._failed(str(error)) from error
         self._started_s = time.monotonic()
@@ -157,7 +181,7 @@ class Shadow:
         if len(marks) < self._partitions:
             return False
         self.read_s = time.monotonic() - self._started_s
-        self.source_changes = sum(marks.values())
+        self.source_changes = sum(until - first for first, until in marks.values())
         return True
 
     def _is_written(self) -> bool:
@@ -183,7 +207,9 @@ class Shadow:
         return ShadowFailedError(f"{which} failed in the canary: {reason}")
 
 
-def run_shadows(job: ClientJob, shadows: Sequence[Shadow], savepoint: str, deadline_s: float) -> None:
+def run_shadows(
+    job: ClientJob, shadows: Sequence[Shadow], savepoint: str, deadline_s: float, stop: Event
+) -> None:
     """Run shadows side by side until all are done, or one after the other where slots do not suffice.
 
     Args:
@@ -191,15 +217,16 @@ def run_shadows(job: ClientJob, shadows: Sequence[Shadow], savepoint: str, deadl
         shadows: to run.
         savepoint: that all start from.
         deadline_s: for each run, seconds.
+        stop: set by a person who wants an end.
 
     Raises:
-        ShadowFailedError: if one fails, or is not done in time.
+        ShadowFailedError: if one fails, is not done in time, or is to end.
     """
     for group in _groups(job, shadows):
         for shadow in group:
             job.say(f"starts the {shadow.side} version as {shadow.parameters.job_name(job.client)}")
             shadow.start(savepoint)
-        _wait(group, deadline_s)
+        _wait(group, deadline_s, stop)
         for shadow in group:
             shadow.stop()
 
@@ -220,11 +247,12 @@ def _groups(job: ClientJob, shadows: Sequence[Shadow]) -> list[Sequence[Shadow]]
     )
 
 
-def _wait(shadows: Sequence[Shadow], deadline_s: float) -> None:
+def _wait(shadows: Sequence[Shadow], deadline_s: float, stop: Event) -> None:
     end_s = time.monotonic() + deadline_s
     open_ = list(shadows)
     while open_:
         open_ = [shadow for shadow in open_ if not shadow.is_done()]
         if open_ and time.monotonic() > end_s:
             raise open_[0].late(deadline_s)
-        threading.Event().wait(_POLL_S)
+        if stop.wait(_POLL_S):
+            raise ShadowFailedError(INTERRUPTED)
