@@ -10,10 +10,8 @@ from typing_extensions import Self
 from tillstream.configs import forms
 from tillstream.configs.base import (
     AS_WRITTEN,
-    NO_TRUTH,
     ClientName,
     ConfigModel,
-    Interpolated,
     Name,
     Number,
     RelativePath,
@@ -22,6 +20,7 @@ from tillstream.configs.capture import Capture
 from tillstream.configs.contract import Column, Contract
 from tillstream.configs.crosschecks import cross_check
 from tillstream.configs.delivery import Delivery, transaction_topic
+from tillstream.configs.flink import FLINK_DEFAULTS, Flink
 from tillstream.configs.keyless import Keyless, implied, system_columns
 from tillstream.configs.launching import LaunchParameters, current_launch, overridden
 from tillstream.configs.limits import Limits
@@ -211,47 +210,6 @@ class Dedup(ConfigModel):
     def horizon_us(self) -> int:
         """Return the horizon in microseconds."""
         return self.horizon_s * 1_000_000
-
-
-class Flink(ConfigModel):
-    """Say how the job runs on Flink."""
-
-    rest_url: Interpolated = Field(
-        default="${TILLSTREAM_FLINK:-http://127.0.0.1:8081}",
-        validate_default=True,
-        description="The cluster's REST address.",
-    )
-    parallelism: Number = Field(default=1, ge=1, le=128, description="Subtasks of each stage.")
-    max_parallelism: Number = Field(
-        default=128,
-        ge=1,
-        le=32768,
-        description="Key groups; bounds parallelism, and is fixed while state lives.",
-    )
-    shards: Number = Field(
-        default=16, ge=1, le=1024, description="Parts of the key space; fixed while state lives."
-    )
-    processes: Number = Field(
-        default=1,
-        ge=1,
-        le=2,
-        description="Python processes in each TaskManager; with 2, one reads while the other transforms.",
-    )
-    memory_mb_max: Annotated[int, Field(ge=256), NO_TRUTH] | None = Field(
-        default=2048,
-        description=(
-            "Limit of each Python process's heap and private mappings, mebibytes; some 400 of them are "
-            "Python and Beam. null: none, so that a leak fills the machine."
-        ),
-    )
-    state_cache_mb: Number = Field(
-        default=64, ge=1, description="State kept in the Python process, mebibytes."
-    )
-
-
-FLINK_DEFAULTS = {
-    name: int(Flink.model_fields[name].default) for name in ("parallelism", "max_parallelism", "shards")
-}
 
 
 class Transforms(ConfigModel):

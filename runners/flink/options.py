@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tillstream.configs import ClientConfig
@@ -9,7 +10,7 @@ from tillstream.configs.launching import LaunchParameters
 from tillstream.runners.bounds import BOUNDS_VARIABLE, FOLDER_VARIABLE, bounds_of
 from tillstream.runners.harness import MEMORY_VARIABLE
 
-__all__ = ["harness_environment", "job_options", "shadow_options"]
+__all__ = ["harness_environment", "job_options", "job_settings", "shadow_options"]
 
 _BUNDLE_MS_MAX = 50
 # Bundles end by time: an element is a whole batch, so a count says little.
@@ -63,4 +64,21 @@ def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:
         "retain_externalized_checkpoints_on_cancellation": True,
         "environment_type": "PROCESS",
         "experiments": ["beam_fn_api"],
+    }
+
+
+def job_settings(config: ClientConfig) -> dict[str, str]:
+    """Return the job's settings by Flink's names; they go before the cluster's own.
+
+    Source: Flink 1.19 documentation, "Configuration".
+    """
+    flink = config.flink
+    incremental = flink.state_backend == "rocksdb" and flink.incremental_checkpoints
+    return {
+        "state.backend.type": flink.state_backend,
+        "state.backend.incremental": json.dumps(incremental),
+        "execution.checkpointing.unaligned.enabled": json.dumps(flink.unaligned_checkpoints),
+        "execution.checkpointing.timeout": f"{flink.checkpoint_timeout_s} s",
+        "execution.checkpointing.min-pause": f"{flink.checkpoint_pause_ms} ms",
+        "execution.checkpointing.tolerable-failed-checkpoints": str(flink.failed_checkpoints_max),
     }

@@ -15,7 +15,7 @@ from typing import Any
 
 from tillstream.configs.launching import LAUNCH_VARIABLE, LaunchParameters
 from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.options import harness_environment, job_options, shadow_options
+from tillstream.runners.flink.options import harness_environment, job_options, job_settings, shadow_options
 from tillstream.runners.flink.processes import READING, STAGES_VARIABLE
 from tillstream.runners.jobs.manifest import JobInfo, Manifest
 from tillstream.transforms.packages import PACKAGES_VARIABLE
@@ -44,6 +44,8 @@ CONFIG_ENTRY = "TILLSTREAM/config.yaml"
 # Flink puts jars within a job's jar on its class path, if they lie in this folder (PackagedProgram).
 LIBRARIES = "lib/"
 PIPELINE_ENTRY = f"BEAM-PIPELINE/{JOB}/pipeline.json"
+# Read by our entry class.
+_SETTINGS_ENTRY = "TILLSTREAM/flink.properties"
 _OPTIONS_ENTRY = f"BEAM-PIPELINE/{JOB}/pipeline-options.json"
 # The oldest time that a zip entry can bear: the jar's bytes must not depend on the clock.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -93,6 +95,8 @@ def launchable(template: Path, jar: Path, parameters: LaunchParameters) -> JobIn
                 content = _with_environment(content, environment)
             write_entry(out, entry.filename, content)
         write_entry(out, _OPTIONS_ENTRY, json_bytes(options))
+        settings = "".join(f"{name}={value}\n" for name, value in sorted(job_settings(config).items()))
+        write_entry(out, _SETTINGS_ENTRY, settings.encode())
     return info
 
 

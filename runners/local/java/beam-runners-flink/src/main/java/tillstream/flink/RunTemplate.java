@@ -1,10 +1,13 @@
 package tillstream.flink;
 
+import java.io.IOException;
+import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.Set;
 import java.util.UUID;
 import org.apache.beam.model.pipeline.v1.RunnerApi;
@@ -20,15 +23,19 @@ import org.apache.beam.sdk.options.PipelineOptionsFactory;
 import org.apache.beam.sdk.util.construction.PipelineOptionsTranslation;
 import org.apache.beam.sdk.util.construction.graph.ExecutableStage;
 import org.apache.flink.api.dag.Transformation;
+import org.apache.flink.configuration.Configuration;
 
 /**
  * Run the pipeline that lies in this class's own jar: the entry class of every client's job.
  *
- * <p>As Beam's FlinkPipelineRunner, but for the operators' names, which are those of the steps that they begin
- * with: `TransformChanges` in place of `[4]{TransformChanges, CollectDeadLetters, ...}`. What savepoints find
- * state by is the operators' uids, and stays.
+ * <p>As Beam's FlinkPipelineRunner, but for Flink's own settings, of which Beam's options know a few only, and
+ * for the operators' names, which are those of the steps that they begin with: `TransformChanges` in place of
+ * `[4]{TransformChanges, CollectDeadLetters, ...}`. What savepoints find state by is the operators' uids, and
+ * stays.
  */
 public final class RunTemplate {
+
+  private static final String SETTINGS = "TILLSTREAM/flink.properties";
 
   private RunTemplate() {}
 
@@ -50,8 +57,22 @@ public final class RunTemplate {
     RunnerApi.Pipeline pipeline =
         translator.prepareForTranslation(PortablePipelineJarUtils.getPipelineFromClasspath(job));
     Executor executor = translator.translate(context, pipeline);
+    context.getExecutionEnvironment().configure(settings());
     rename(context.getExecutionEnvironment().getTransformations(), names(pipeline));
     executor.execute(name);
+  }
+
+  /** Return Flink's settings of this job, which go before those of the cluster; none in older jars. */
+  private static Configuration settings() throws IOException {
+    Properties read = new Properties();
+    try (InputStream content = RunTemplate.class.getClassLoader().getResourceAsStream(SETTINGS)) {
+      if (content != null) {
+        read.load(content);
+      }
+    }
+    Configuration found = new Configuration();
+    read.stringPropertyNames().forEach(each -> found.setString(each, read.getProperty(each)));
+    return found;
   }
 
   /** Return the short name of each operator by its uid, which is the unique name of its transform. */
