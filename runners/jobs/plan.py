@@ -20,6 +20,8 @@ from tillstream.runners.jobs.resuming import last_job, place_of
 
 __all__ = ["Change", "Loss", "Plan", "plan_of", "stages_of"]
 
+# Flink deletes each checkpoint some seconds after it has made it.
+_READS_MAX = 5
 # Beam's own name of a stage: [4]{TransformChanges, CollectDeadLetters}, or [2]JoinLookups/{Resolve, Both}.
 _FUSED = re.compile(r"\[\d+\]([^{}]*)(?:\{([^,}]*).*\})?")
 
@@ -62,7 +64,7 @@ def plan_of(job: ClientJob, template: Path, *, savepoint: str | None = None) -> 
         return Plan(job.client, "refused", (f"{error}",))
     if before.job_id is None and before.path is None:
         return Plan(job.client, "new")
-    checkpoint, notes = _checkpoint(before.path)
+    checkpoint, notes = _newest(job, before) if savepoint is None else _checkpoint(savepoint)
     plan = judge(
         manifest,
         stages_of(job, template),
@@ -72,7 +74,7 @@ def plan_of(job: ClientJob, template: Path, *, savepoint: str | None = None) -> 
         config=job.config.plain(),
         job_id=before.job_id,
     )
-    return replace(plan, notes=(*plan.notes, *notes), checkpoint=before.path)
+    return replace(plan, notes=(*plan.notes, *notes), checkpoint=plan.checkpoint or before.path)
 
 
 def stages_of(job: ClientJob, template: Path) -> dict[str, str]:
@@ -128,6 +130,18 @@ def _noted(job: ClientJob) -> JobInfo | None:
                 manifest, LaunchParameters(entry.generation or 0, entry.parallelism or 1, entry.overrides)
             )
     return None
+
+
+def _newest(job: ClientJob, before: _Before) -> tuple[Metadata | None, tuple[str, ...]]:
+    """Read the newest checkpoint; the one that was the newest may be gone before it is read."""
+    path = before.path
+    for _ in range(_READS_MAX):
+        found, notes = _checkpoint(path)
+        newest = path if before.job_id is None or found is not None else job.newest_checkpoint(before.job_id)
+        if newest == path:
+            break
+        path = newest
+    return found, notes
 
 
 def _checkpoint(path: str | None) -> tuple[Metadata | None, tuple[str, ...]]:

@@ -36,6 +36,7 @@ SIZES = {"shards": 16, "max_parallelism": 128}
 UIDS = Uids("acme", {"ReadChanges/Read": ("offset",)}, {}, {"things": ("id",)}, SIZES)
 MANIFEST = Manifest(CONFIG.plain(), UIDS, {}, dict(ENCODINGS), {"python": "3.11.7"})
 ID = "0" * 32
+RECORDED = Path(__file__).parents[1] / "flink" / "recorded" / "checkpoint.zip"
 
 
 class Rest:
@@ -119,6 +120,26 @@ def test_a_checkpoint_out_of_reach_is_said(template: Path, tmp_path: Path) -> No
     found = plan(Rest(state="RUNNING", path="hdfs://n/chk-1"), template, tmp_path)
     assert (found.verdict, found.checkpoint) == ("no_change", "hdfs://n/chk-1")
     assert any("found files of hdfs:" in note for note in found.notes)
+
+
+def test_a_checkpoint_that_was_deleted_is_followed_by_a_newer_one(template: Path, tmp_path: Path) -> None:
+    """Flink keeps a few: what was the newest when it was asked may be gone when it is read."""
+    with zipfile.ZipFile(RECORDED) as recorded:
+        recorded.extractall(tmp_path / "chk-2")
+
+    class Deleting(Rest):
+        asked = 0
+
+        def checkpoints(self, job_id: str) -> dict[str, Any]:
+            self.asked += 1
+            self._path = f"{tmp_path}/chk-{min(self.asked, 2)}"
+            return super().checkpoints(job_id)
+
+    found = plan(Deleting(state="RUNNING"), template, tmp_path)
+    assert found.checkpoint == f"{tmp_path}/chk-2"
+    assert found.notes == ()
+    # The recorded one is of another job.
+    assert found.verdict == "refused"
 
 
 def test_what_ran_is_gone_on_from(template: Path, tmp_path: Path) -> None:
