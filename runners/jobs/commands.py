@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,10 @@ from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.manifest import JobInfo, Manifest
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.resuming import Place, last_job, last_stop, place_of
-from tillstream.runners.jobs.selection import Chosen
+from tillstream.runners.jobs.selection import LOADING, Chosen
 
 __all__ = ["From", "built", "cancel", "launch", "pause", "resume"]
 
-# Beam keeps what it builds in globals.
-_building = threading.Lock()
 # A change of these changes no job.
 _IDLE = ("labels", "capture", "upgrade")
 
@@ -83,7 +80,7 @@ def built(job: ClientJob, path: Path) -> Path:
     from tillstream.runners.local.toolchain import ensure_jars
 
     job.say("building the job")
-    with _building:
+    with LOADING:
         from tillstream.runners.flink.jar import write_jar
 
         bounded = job.config.source.files is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,11 @@ from tillstream.runners.clients import config_path, places
 if TYPE_CHECKING:
     from tillstream.configs import ClientConfig
 
-__all__ = ["Chosen", "select"]
+__all__ = ["LOADING", "Chosen", "select"]
+
+# Held by who imports transforms and builds of them: clients' modules may have one name in several folders,
+# and Beam keeps what it builds in globals.
+LOADING = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Chosen:
         """
         from tillstream.configs.cli import check
 
-        return check(self.path)
+        with LOADING:
+            return check(self.path)
 
 
 def select(
