@@ -52,6 +52,7 @@ class LaunchParameters(msgspec.Struct, frozen=True):
         overrides: values of the config that differ from those it was built with, by JSON pointer (RFC 6901).
         version: of this form; a field may be appended without raising it.
         canary: what makes it a shadow of the client's job; None for that itself.
+        undoes: the first generation of those that a roll-back takes back; 0 for none.
     """
 
     generation: int
@@ -59,6 +60,7 @@ class LaunchParameters(msgspec.Struct, frozen=True):
     overrides: dict[str, Any] = {}
     version: int = _VERSION
     canary: CanaryLaunch | None = None
+    undoes: int = 0
 
     def job_name(self, client: str) -> str:
         """Return the name that the job of this launch has on its cluster; no client's name has a dash."""

@@ -103,9 +103,11 @@ def _writer(config: ClientConfig, generation: int | None) -> Writer | None:
     if generation is None:
         raise ValueError("generation: found none, expected the time of the launch: the job is exactly-once")
     flink = config.flink
-    # Of a job that is still to be launched either is a stand-in.
-    parallelism = AtLaunch("parallelism") if isinstance(generation, AtLaunch) else flink.parallelism
-    return Writer(generation, flink.shards, parallelism, flink.max_parallelism)
+    # Of a job that is still to be launched these are stand-ins.
+    if isinstance(generation, AtLaunch):
+        parallelism, undoes = AtLaunch("parallelism"), AtLaunch("undoes")
+        return Writer(generation, flink.shards, parallelism, flink.max_parallelism, undoes)
+    return Writer(generation, flink.shards, flink.parallelism, flink.max_parallelism)
 
 
 def _read_changes(pipeline: beam.Pipeline, config: ClientConfig) -> beam.pvalue.DoOutputsTuple:

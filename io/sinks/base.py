@@ -40,12 +40,14 @@ class Writer(NamedTuple):
         shards: how many shards the job has.
         parallelism: how many subtasks write at once.
         max_parallelism: how many key groups the subtasks share.
+        undoes: the first of the generations whose work this one takes back; 0 for none.
     """
 
     generation: int
     shards: int
     parallelism: int
     max_parallelism: int = 128
+    undoes: int = 0
 
 
 class Sink(ABC):

@@ -248,6 +248,7 @@ class CommitLog:
             generation=writer.generation,
             shards=writer.shards,
             drops_repeated=True,
+            undoes=writer.undoes,
         )
 
     def _append(self, admission: Admission, staged: _Staged) -> bool:

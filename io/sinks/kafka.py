@@ -134,7 +134,14 @@ class KafkaSink(Sink):
             identity = self._layout.transactional_id(subtask)
             shards = self._layout.shards_of(subtask)
             self._tasks[subtask] = Task(
-                identity, generation, shards, ledger, self._encode, self._settings, self._limits
+                identity,
+                generation,
+                shards,
+                ledger,
+                self._encode,
+                self._settings,
+                self._limits,
+                self.writer.undoes,
             )
 
     def _write_once(self, task: Task, subtask: int, batches: Sequence[MutationBatch], refuse: Refuse) -> None:

@@ -37,6 +37,7 @@ class Task:
         encode: makes messages of mutations.
         settings: of librdkafka, to connect.
         limits: most bytes of a message, by topic.
+        undoes: as of `Writer`.
     """
 
     transactional_id: str
@@ -46,6 +47,7 @@ class Task:
     encode: Encode
     settings: dict[str, Any]
     limits: Mapping[str, int]
+    undoes: int = 0
 
     def sender(self, transactional_id: str) -> Sender:
         """Return a producer that has not begun."""
@@ -114,6 +116,7 @@ class Group:
                     generation=task.generation,
                     shards=task.ledger.shards,
                     drops_repeated=True,
+                    undoes=task.undoes,
                 )
                 if not admission.entries:
                     return

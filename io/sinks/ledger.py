@@ -12,6 +12,8 @@ newest checkpoint; numbers then fit. A new generation may start anywhere, so its
 (`MutationBatch.first`), and what it reads again is told by place: an entry marks how far each topic-partition
 had been delivered. A job that starts from a savepoint first brings the batches that waited in it, with the
 generation that made them.
+A roll-back (`undoes`) takes back what launches since have delivered: it reads all of that again, and delivers
+it again, so that of each key its own version holds. Marks are then those of before them.
 That holds because the changes of one partition pass through one shard in the order of their offsets. Those
 that a person gives back to the job come late: their place is the one where they came back
 (`MutationBatch.via`). Batches of stages that join or gather several rows (`MutationBatch.derived`) have no
@@ -119,6 +121,7 @@ def admit(
     generation: int,
     shards: int,
     drops_repeated: bool,
+    undoes: int = 0,
 ) -> Admission:
     """Choose what to apply of some numbered batches.
 
@@ -129,6 +132,8 @@ def admit(
         shards: how many shards it has.
         drops_repeated: leave out mutations that an earlier generation delivered. For sinks that append;
             those that write by key apply them again, in order, and so end in the same rows.
+        undoes: the first of the earlier generations that this one takes back; 0 for none. It must start from
+            the savepoint that the generation before that one was stopped with.
 
     Raises:
         SequenceGapError: if batches are missing.
@@ -141,13 +146,14 @@ def admit(
         stream = Stream(batch.entity, batch.shard)
         entry = entries.get(stream) or found.get(stream)
         _check_writer(stream, entry, generation, shards)
-        moved = _moved(stream, entry, batch, shards)
+        moved = _moved(stream, entry, batch, shards, undoes)
         if moved is None:
             continue
         entries[stream] = _marked(moved, batch)
         kept = batch
         if batch.generation < moved.generation:
-            kept = _without_repeated(batch, moved.marks)
+            # Rows by key are written again, so that what holds is as old as the launch that is undone.
+            kept = batch if undoes and not drops_repeated else _without_repeated(batch, moved.marks)
         elif drops_repeated:
             kept = _without_repeated(batch, moved.past)
         if kept.records:
@@ -170,7 +176,9 @@ def _check_writer(stream: Stream, entry: Entry | None, generation: int, shards: 
         )
 
 
-def _moved(stream: Stream, entry: Entry | None, batch: MutationBatch, shards: int) -> Entry | None:
+def _moved(
+    stream: Stream, entry: Entry | None, batch: MutationBatch, shards: int, undoes: int
+) -> Entry | None:
     """Return the entry that takes this batch; None where it has it already."""
     sequence = batch.sequence
     if sequence < 1:
@@ -191,6 +199,10 @@ def _moved(stream: Stream, entry: Entry | None, batch: MutationBatch, shards: in
         )
     if entry is None:
         return Entry(batch.generation, sequence, shards, {}, {})
+    if is_new and undoes and entry.generation >= undoes:
+        # Of several launches that are undone only the last one's beginning is known.
+        marks = entry.past if entry.generation == undoes else {}
+        return Entry(batch.generation, sequence, shards, marks, marks)
     past = entry.marks if is_new else entry.past
     return msgspec.structs.replace(entry, generation=batch.generation, sequence=sequence, past=past)
 

@@ -83,6 +83,7 @@ class PostgresLedger:
             generation=self._writer.generation,
             shards=self._writer.shards,
             drops_repeated=False,
+            undoes=self._writer.undoes,
         )
 
     def move(self, connection: Connection, admission: Admission) -> None:

@@ -34,9 +34,10 @@ class Launched:
         assert self.entry.generation is not None  # `launches` takes no others
         return self.entry.generation
 
-    def parameters(self, generation: int) -> LaunchParameters:
+    def parameters(self, generation: int, undoes: int = 0) -> LaunchParameters:
         """Return the parameters of another launch like this one."""
-        return LaunchParameters(generation, self.entry.parallelism or 1, self.entry.overrides)
+        overrides = self.entry.overrides
+        return LaunchParameters(generation, self.entry.parallelism or 1, overrides, undoes=undoes)
 
     def line(self) -> str:
         """Return it in a line."""

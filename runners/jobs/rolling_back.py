@@ -10,8 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+import msgspec
 
 from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.rest import JobFailedError
@@ -23,7 +26,7 @@ from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.resuming import place_of
 from tillstream.runners.jobs.selection import Chosen
 
-__all__ = ["Back", "go_back", "jar_of", "mend", "rollback", "ways_back"]
+__all__ = ["Back", "go_back", "jar_of", "leftovers_of", "mend", "rollback", "ways_back"]
 
 _POLL_S = 0.2
 _INTERRUPTED = "its command ended in its midst"
@@ -40,12 +43,14 @@ class Back:
         keeps_state: go on from the state of the job that runs, not from the one that the version was left in.
         accepts_loss: also where that leaves some state behind.
         timeout_s: how long a savepoint may take, and the tasks until all run, seconds.
+        wait_s: how long to wait until it has read again what there was, to tell what is left, seconds.
     """
 
     to: int | None = None
     keeps_state: bool = False
     accepts_loss: bool = False
     timeout_s: float = 120.0
+    wait_s: float = 60.0
 
 
 def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
@@ -73,20 +78,49 @@ def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
         if savepoint is None:
             savepoint = taken
         reason = f"of {current.generation} to {goal.launch.generation}"
+        undoes = goal.undone[0].generation if _was_stopped_with(job, savepoint) else 0
         try:
-            started = go_back(job, goal.launch, savepoint, reason=reason, timeout_s=wanted.timeout_s)
+            started = go_back(
+                job, goal.launch, savepoint, reason=reason, undoes=undoes, timeout_s=wanted.timeout_s
+            )
         except TillstreamError as error:
             _forward(job, current, taken, error, wanted.timeout_s)
             raise
-    facts = {
-        "job_id": started.job_id,
-        "generation": started.generation,
-        "savepoint": savepoint,
-        "taken": taken,
-        "template": started.template,
-        "undone": [each.generation for each in goal.undone],
-    }
+        facts = {
+            "job_id": started.job_id,
+            "generation": started.generation,
+            "savepoint": savepoint,
+            "taken": taken,
+            "template": started.template,
+            "undone": [each.generation for each in goal.undone],
+        }
+        if undoes and wanted.wait_s:
+            facts |= leftovers_of(job, wanted.wait_s)
     return Done("rolled back", f"job {started.job_id}, see {job.page(started.job_id)}", facts)
+
+
+def leftovers_of(job: ClientJob, wait_s: float) -> dict[str, Any]:
+    """Say and return what the last roll-back has left of the version that it took back.
+
+    Args:
+        job: the client's.
+        wait_s: how long it may still take to read again what there was, seconds.
+
+    Raises:
+        UserError: if there was no roll-back.
+    """
+    from tillstream.runners.jobs.aftermath import look_after
+
+    all_ = launches(job.history.entries())
+    last = next((each for each in reversed(all_) if each.entry.action == "rollback"), None)
+    undone = next((each for each in all_ if last is not None and each.generation == last.entry.undoes), None)
+    if last is None or undone is None:
+        raise UserError(
+            f"client {job.client}: found no roll-back in {job.history.path} that took a version back to the "
+            "state before it, expected one"
+        )
+    config = read_manifest(jar_of(job, last)).model().at_launch(last.parameters(last.generation))
+    return look_after(job, config, last.entry, (undone.begun_at, last.begun_at), wait_s)
 
 
 def ways_back(job: ClientJob) -> list[Launched]:
@@ -97,7 +131,15 @@ def ways_back(job: ClientJob) -> list[Launched]:
     return _before(all_, _current(job, job.running_id(), all_))
 
 
-def go_back(job: ClientJob, to: Launched, savepoint: str | None, *, reason: str, timeout_s: float) -> Started:
+def go_back(
+    job: ClientJob,
+    to: Launched,
+    savepoint: str | None,
+    *,
+    reason: str,
+    timeout_s: float,
+    undoes: int = 0,
+) -> Started:
     """Cancel whatever runs of a client and start an earlier launch's template; raises as `ClientJob.start`.
 
     Args:
@@ -106,20 +148,34 @@ def go_back(job: ClientJob, to: Launched, savepoint: str | None, *, reason: str,
         savepoint: that it starts from.
         reason: for the history.
         timeout_s: how long ending and starting may take each, seconds.
+        undoes: the first generation whose work is taken back; the savepoint is then what the one before it
+            was stopped with.
     """
+    from tillstream.runners.jobs.aftermath import horizons_of
+
     for job_id in job.rest.running(job.client):
         job.say(f"cancelling job {job_id}")
         job.rest.cancel(job_id, timeout_s)
-    newest = max(each.generation for each in launches(job.history.entries()))
-    generation = max(time.time_ns() // 1_000_000, newest + 1)
+    all_ = launches(job.history.entries())
+    generation = max(time.time_ns() // 1_000_000, 1 + max(each.generation for each in all_))
+    template = jar_of(job, to)
+    horizons: dict[str, Any] = {}
+    if undoes:
+        first = next((each for each in all_ if each.generation == undoes), None)
+        config = read_manifest(template).model().at_launch(to.parameters(generation))
+        horizons = {
+            "since": {} if first is None else first.entry.horizons.get("since", {}),
+            "until": msgspec.to_builtins(horizons_of(config)),
+        }
     job.say(f"starting the version of {to.generation} from {savepoint}")
     return job.start(
-        jar_of(job, to),
+        template,
         "rollback",
         savepoint=savepoint,
-        parameters=to.parameters(generation),
+        parameters=to.parameters(generation, undoes),
         deadline_s=timeout_s,
         reason=reason,
+        horizons=horizons,
     )
 
 
@@ -158,11 +214,20 @@ def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | 
             job.note(last.entry, "done", job_id=running, at="", actor="")
         return None
     if last.entry.action == "rollback":
-        started = go_back(job, last, last.entry.savepoint, reason=reason, timeout_s=timeout_s)
+        started = go_back(
+            job,
+            last,
+            last.entry.savepoint,
+            reason=reason,
+            undoes=last.entry.undoes,
+            timeout_s=timeout_s,
+        )
         return f"{reason}; job {started.job_id}"
     before = [each for each in all_ if each.generation < last.generation and each.entry.outcome == "done"]
     savepoint = last.entry.savepoint or place_of(job).path
-    started = go_back(job, before[-1], savepoint, reason=reason, timeout_s=timeout_s)
+    # Without one in the history the new version was never started.
+    undoes = last.generation if last.entry.savepoint else 0
+    started = go_back(job, before[-1], savepoint, reason=reason, undoes=undoes, timeout_s=timeout_s)
     job.note(last.entry, "rolled_back", reason=reason, at="", actor="")
     return f"{reason}; job {started.job_id} of the version before runs from {savepoint}"
 
@@ -232,6 +297,15 @@ def _state_of(goal: Goal) -> str:
             f"{goal.launch.generation} was left in: --keep-state goes on from that of the job that runs"
         )
     return goal.savepoint
+
+
+def _was_stopped_with(job: ClientJob, savepoint: str | None) -> bool:
+    """Tell whether a job was ended with this savepoint, so that it has written nothing from behind it."""
+    return savepoint is not None and any(
+        # A pause that cannot take a savepoint cancels, and leaves a checkpoint.
+        entry.taken == savepoint and "/savepoint-" in savepoint and entry.action != "cancel"
+        for entry in job.history.entries()
+    )
 
 
 def _check_plan(

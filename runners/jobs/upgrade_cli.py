@@ -47,6 +47,10 @@ _Loss = Annotated[
 _Timeout = Annotated[
     float, typer.Option(min=1, help="Longest wait for the savepoint, and for all tasks to run, seconds.")
 ]
+_Wait = Annotated[
+    float,
+    typer.Option(min=0, help="Longest wait until it can be told what the undone left, seconds; 0 for none."),
+]
 _Client = Annotated[str, typer.Argument(metavar="CLIENT", help="Name of the client, or path of its config.")]
 
 
@@ -117,6 +121,10 @@ def rollback(
         bool,
         typer.Option("--keep-state", help="Go on from where the running job is, in place of reading again."),
     ] = False,
+    leftovers: Annotated[
+        bool, typer.Option("--leftovers", help="Show what the last roll-back left of what it undid, and end.")
+    ] = False,
+    wait: _Wait = 60.0,
     timeout: _Timeout = 120.0,
     accept_loss: _Loss = False,
     yes: _Yes = False,
@@ -134,10 +142,23 @@ def rollback(
     if list_:
         _list(group.chosen()[0], as_json=as_json)
         return
-    wanted = Back(to, keep_state, accept_loss, timeout)
+    if leftovers:
+        carry_out(group, lambda chosen, say: _left(chosen, say, wait), as_json=as_json)
+        return
+    wanted = Back(to, keep_state, accept_loss, timeout, wait)
     if not yes:
         _ask(f"roll back {group.chosen()[0].client}?")
     carry_out(group, lambda chosen, say: carry(chosen, say, wanted), as_json=as_json)
+
+
+def _left(chosen: Chosen, say: Say, wait_s: float) -> Done:
+    from tillstream.runners.jobs.job import ClientJob
+    from tillstream.runners.jobs.rolling_back import leftovers_of
+
+    facts = leftovers_of(ClientJob(chosen.load(), say), wait_s)
+    found = facts["leftovers"]
+    tables = "not known yet" if found is None else f"rows in {len(found)} tables"
+    return Done("left", f"{tables}, {facts['letters'] or 0} open dead letters", facts)
 
 
 def _list(chosen: Chosen, *, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserE
 from tillstream.runners.flink.launch import run_uploaded, uploaded
 from tillstream.runners.flink.rest import JobFailedError
 from tillstream.runners.flink.template import ENTRY_CLASS, read_manifest
+from tillstream.runners.jobs.aftermath import horizons_of
 from tillstream.runners.jobs.canary.options import CanaryOptions
 from tillstream.runners.jobs.canary.report import lines_of
 from tillstream.runners.jobs.canary.run import run_canary
@@ -32,7 +33,7 @@ from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.launches import Launched, launches, unfinished
 from tillstream.runners.jobs.many import Done
-from tillstream.runners.jobs.rolling_back import go_back, jar_of, mend
+from tillstream.runners.jobs.rolling_back import go_back, jar_of, leftovers_of, mend
 from tillstream.runners.jobs.selection import Chosen
 from tillstream.runners.jobs.watching import await_running, lag_of, watch
 
@@ -49,6 +50,7 @@ class Wanted:
         timeout_s: how long the savepoint may take, and the tasks until all run, seconds.
         accepts_loss: also where the plan leaves some state behind.
         canary: how the new version is tried first; None for not at all.
+        wait_s: how long to wait, after going back, until it can be told what is left, seconds.
     """
 
     template: Path | None = None
@@ -56,6 +58,7 @@ class Wanted:
     timeout_s: float = 120.0
     accepts_loss: bool = False
     canary: CanaryOptions | None = None
+    wait_s: float = 60.0
 
 
 def upgrade(chosen: Chosen, say: Say, wanted: Wanted, stop: Event) -> Done:
@@ -200,7 +203,11 @@ class _Upgrade:
             mended = mend(job, self.wanted.timeout_s, reason)
             facts = {"job_id": job.running_id()}
             return Done("failed", mended or f"{reason}; the old job runs on", facts, is_good=False)
-        entry = job.note(entry, "started", savepoint=savepoint, taken=savepoint, at="", actor="")
+        # Nothing of the client writes now: what is written from here on is the new version's.
+        since = {"since": msgspec.to_builtins(horizons_of(job.config))}
+        entry = job.note(
+            entry, "started", savepoint=savepoint, taken=savepoint, horizons=since, at="", actor=""
+        )
         job_id = None
         try:
             job.say(f"starting the new version from {savepoint}")
@@ -244,7 +251,14 @@ class _Upgrade:
         reason = cause_of(str(error)) or "it was interrupted"
         job.say(f"going back: {reason}")
         try:
-            started = go_back(job, old, entry.savepoint, reason=reason, timeout_s=self.wanted.timeout_s)
+            started = go_back(
+                job,
+                old,
+                entry.savepoint,
+                reason=reason,
+                undoes=entry.generation or 0,
+                timeout_s=self.wanted.timeout_s,
+            )
         except TillstreamError as failure:
             raise UnavailableError(
                 f"client {job.client}: the new version does badly ({reason}), and the one before did not "
@@ -252,6 +266,7 @@ class _Upgrade:
             ) from failure
         job.note(entry, "rolled_back", job_id=job_id, reason=reason, at="", actor="")
         facts = {**self._facts(started.job_id, entry), "reason": reason}
+        facts |= leftovers_of(job, self.wanted.wait_s)
         return Done(
             "rolled back", f"{reason}; job {started.job_id} is the version before", facts, is_good=False
         )

@@ -86,9 +86,9 @@ def judge(looks: Sequence[Look], before: Counts | None, limits: Upgrade, *, is_o
 
 
 def tells(looks: Sequence[Look], limits: Upgrade) -> bool:
-    """Tell whether what was read has come out where it shows, or there was next to nothing to read."""
+    """Tell whether what was read has come out where it shows; a checkpoint is enough where it was little."""
     health = looks[-1].health
-    return health.counts.events_read < limits.events_min or health.checkpoints >= _TOLD
+    return health.checkpoints >= (1 if health.counts.events_read < limits.events_min else _TOLD)
 
 
 def _letters(now: Counts, before: Counts | None, limits: Upgrade) -> list[str]:

@@ -234,3 +234,42 @@ class Launches(RuleBasedStateMachine):
 
 Launches.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestLaunches = Launches.TestCase
+
+
+def test_a_roll_back_delivers_again_what_the_launch_that_it_undoes_had() -> None:
+    """Launch 2 had come to 9, from 5 on; launch 3 takes it back, and marks only what it delivers itself."""
+    found = entry(2, 4, 9, past=5)
+    again = [numbered(1, 6, 7, generation=3), numbered(2, 8, generation=3)]
+    admission = admit({STREAM: found}, again, generation=3, shards=16, drops_repeated=True, undoes=2)
+    assert [record.offset for each in admission.batches for record in each.records] == [6, 7, 8]
+    assert admission.entries == {STREAM: Entry(3, 2, 16, {"t/3": (8, 0)}, {"t/3": (5, 0)})}
+    # Another launch from before leaves out what the roll-back has delivered, and no more.
+    later = admit(
+        admission.entries, [numbered(1, 8, 9, generation=4)], generation=4, shards=16, drops_repeated=True
+    )
+    assert [record.offset for record in later.batches[0].records] == [9]
+
+
+def test_of_several_launches_that_are_undone_nothing_counts() -> None:
+    """Where launch 2 had begun is not known any more once launch 3 has written."""
+    found = entry(3, 4, 9, past=7)
+    admission = admit(
+        {STREAM: found},
+        [numbered(1, 6, generation=4)],
+        generation=4,
+        shards=16,
+        drops_repeated=True,
+        undoes=2,
+    )
+    assert [record.offset for record in admission.batches[0].records] == [6]
+    assert admission.entries[STREAM].past == {}
+
+
+@pytest.mark.parametrize(("drops", "applied"), [(True, []), (False, [4, 5])])
+def test_what_waited_in_the_savepoint_of_a_roll_back(*, drops: bool, applied: list[int]) -> None:
+    """The undone launch has delivered it as it was: a log has it, and rows by key are set back to it."""
+    waited = numbered(9, 4, 5, generation=1)
+    admission = admit(
+        {STREAM: entry(2, 4, 9, past=5)}, [waited], generation=3, shards=16, drops_repeated=drops, undoes=2
+    )
+    assert [record.offset for each in admission.batches for record in each.records] == applied
