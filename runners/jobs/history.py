@@ -49,6 +49,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         previous: digest of the line before.
         version: of this form; a field may be appended without raising it.
         overrides: of the launch, by JSON pointer; see `configs/launching.py`.
+        undoes: the first generation that a roll-back takes back; 0 for none.
+        horizons: by `since` and `until`, and by sink, when what was undone wrote; see `aftermath.Horizon`.
     """
 
     action: str
@@ -67,6 +69,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int = _VERSION
     forgotten: bool = False
     overrides: dict[str, Any] = {}
+    undoes: int = 0
+    horizons: dict[str, Any] = {}
 
 
 def history_folder() -> Path:

@@ -210,6 +210,7 @@ class ClientJob:
                 name: entity.transform for name, entity in launched.entities.items() if entity.transform
             },
             overrides=parameters.overrides,
+            undoes=parameters.undoes,
             **noted,
         )
 
