@@ -43,6 +43,13 @@ _COMMIT_INTERVAL_S = 1.0
 _BUFFERED_POLLS_MAX = 4
 
 
+class _Left(list[Any]):
+    """Be the buffer of a partition that nobody takes from any more."""
+
+    def append(self, _: Any) -> None:
+        """Take nothing."""
+
+
 def _client_settings(source: KafkaSource, client: str) -> dict[str, Any]:
     """Return librdkafka's connection settings; secrets are resolved here, in the process that uses them."""
     return {
@@ -190,7 +197,8 @@ class KafkaReader:
         with self._lock:
             if self._positions.pop(partition, None) is not None:
                 self._consumer.incremental_unassign([TopicPartition(*partition)])
-            self._buffers.pop(partition, None)
+            # What is on its way still arrives.
+            self._buffers[partition] = _Left()
             self._ends.pop(partition, None)
 
     def publish(self, offsets: Mapping[Partition, int]) -> None:
