@@ -14,6 +14,7 @@ from apache_beam.transforms.userstate import ReadModifyWriteStateSpec
 from tillstream.configs import ClientConfig
 from tillstream.io.sinks import Sink, Writer, open_sink
 from tillstream.io.sinks.letters import letter_id
+from tillstream.io.sinks.older_contract import ContractOfNow
 from tillstream.io.sinks.unavailable import whole_rows
 from tillstream.pipelines.isolation.budget import ErrorBudget
 from tillstream.pipelines.records import DeadLetter, DeadLetterBatch, MutationBatch
@@ -54,6 +55,7 @@ class WriteMutations(beam.DoFn):
         self._routes = {name: entity.sinks for name, entity in self._config.entities.items()}
         for name in sorted({sink for route in self._routes.values() for sink in route}):
             self._sinks[name] = open_sink(self._config, name, self._writer)
+        self._contract = ContractOfNow(self._config.entities)
         self._letters: Sink | None = None
 
     def start_bundle(self) -> None:
@@ -81,6 +83,7 @@ class WriteMutations(beam.DoFn):
             self._letters.close()
 
     def _buffer(self, batch: MutationBatch) -> None:
+        batch = self._contract.of(batch)
         only = batch.only_sinks
         letters: list[DeadLetter] = []
         for name in self._routes[batch.entity]:
