@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ _LOST_DEADLINE_S = 30.0
 _POLL_S = 0.5
 # Source: Flink 1.19, Checkpoints.loadAndValidateCheckpoint.
 _UNMAPPED = "Cannot map checkpoint/savepoint state for operator"
+_LACKING = re.compile(r"(ClassNotFoundException|NoClassDefFoundError): org.apache.beam")
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,11 @@ def run_uploaded(
             raise
         return found
     except UnavailableError as error:
+        if _LACKING.search(str(error)):
+            raise UserError(
+                f"Flink at {rest.url}: found none of Beam's runner on its class path, expected its jars in lib/, "
+                "as in tillstream's image, or a template that brings them: 'tillstream template build --fat'"
+            ) from error
         if _UNMAPPED not in str(error):
             raise
         raise _unmapped(savepoint) from error

@@ -46,7 +46,7 @@ def pack(modules: Iterable[str], folder: Path) -> bytes:
             for name, path in sorted(files.items()):
                 out.writestr(zipfile.ZipInfo(name, _EPOCH), path.read_bytes(), zipfile.ZIP_DEFLATED)
         content.seek(0)
-        packed = content.read()
+        packed: bytes = content.read()
     if len(packed) > BYTES_MAX:
         heavy = max(files.values(), key=lambda path: path.stat().st_size)
         raise UserError(

@@ -52,3 +52,22 @@ def transform(
         f"and        {there}tillstream test {names.client} && tillstream lint\n"
         f"edit it    {folder / names.package / names.name}.py"
     )
+
+
+@new.command()
+def ci(
+    client: Annotated[str, typer.Argument(help="Name of the client.")],
+    *,
+    config: Annotated[
+        str | None, typer.Option(help="Path of its config in the repository.  [default: CLIENT.yaml]")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--in", file_okay=False, help="Folder of the repository.")] = Path(),
+) -> None:
+    """Write a workflow that checks, plans, deploys, verifies and rolls back a client, for GitHub Actions.
+
+    Its steps are commands of this tool alone, so another CI can do the same. Nothing that is there is
+    overwritten.
+    """
+    from tillstream.transforms.scaffold.workflow import new_workflow
+
+    typer.echo(f"made {new_workflow(client, config, folder)}")

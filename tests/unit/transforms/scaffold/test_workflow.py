@@ -1,0 +1,82 @@
+"""The workflow that is written for CI uses commands that there are, with options that they have."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+import yaml
+
+from tillstream.cli import app
+from tillstream.pipelines.errors import UserError
+from tillstream.transforms.scaffold.workflow import new_workflow, workflow
+
+STEPS = ("validate", "lint", "test", "template build", "plan", "launch", "upgrade", "status", "rollback")
+
+
+def parsed(client: str = "acme", config: str = "acme.yaml") -> dict[str, Any]:
+    """Return the workflow as CI reads it."""
+    found: dict[str, Any] = yaml.safe_load(workflow(client, config))
+    return found
+
+
+def commands(found: dict[str, Any]) -> Iterator[list[str]]:
+    """Yield the words of each command line of this tool, in order."""
+    for job in found["jobs"].values():
+        for step in job["steps"]:
+            for line in step.get("run", "").splitlines():
+                if line.strip().startswith("tillstream "):
+                    words = shlex.split(re.split(r" [>|]", line)[0])
+                    yield [
+                        word.replace("$CONFIG", "acme.yaml").replace("$TEMPLATE", "a.jar")
+                        for word in words[1:]
+                    ]
+
+
+def test_each_command_is_one_and_can_be_called_so() -> None:
+    """Each is parsed by the very parser that it will meet; none asks for more than it is given."""
+    seen = []
+    for words in commands(parsed()):
+        command: Any = typer.main.get_command(app)
+        while hasattr(command, "commands"):
+            command = command.commands[words[0]]
+            seen.append(words[0])
+            words = words[1:]  # noqa: PLW2901  (down into groups)
+        command.make_context("tillstream", list(words))
+    text = " ".join(seen)
+    assert [step for step in STEPS if step not in text] == []
+
+
+def test_its_jobs_wait_for_each_other() -> None:
+    """Nothing is planned that was not checked, nothing deployed that was not planned, and only from main."""
+    jobs = parsed()["jobs"]
+    assert (jobs["plan"]["needs"], jobs["deploy"]["needs"]) == ("check", "plan")
+    assert "refs/heads/main" in jobs["deploy"]["if"]
+    known = {step["id"] for job in jobs.values() for step in job["steps"] if "id" in step}
+    assert set(re.findall(r"steps\.(\w+)\.", workflow("acme", "acme.yaml"))) <= known
+    # The one that is planned is the one that is deployed.
+    built = [step["with"]["path"] for step in jobs["check"]["steps"] if "upload" in step.get("uses", "")]
+    assert built == [parsed()["env"]["TEMPLATE"]]
+
+
+def test_no_secret_is_in_it() -> None:
+    """CI needs no password of a client's database."""
+    assert "secrets." not in workflow("acme", "acme.yaml")
+
+
+def test_it_is_written_for_a_client(tmp_path: Path) -> None:
+    """With the client's name and the config's path; what is there is not overwritten."""
+    path = new_workflow("globex", "clients/acme/globex.yaml", tmp_path)
+    assert path == tmp_path / ".github" / "workflows" / "globex.yaml"
+    found = yaml.safe_load(path.read_text())
+    assert found["env"]["CONFIG"] == "clients/acme/globex.yaml"
+    assert (found["name"], found["env"]["TEMPLATE"]) == ("globex", "globex.jar")
+    with pytest.raises(UserError, match="expected none"):
+        new_workflow("globex", None, tmp_path)
+    with pytest.raises(UserError, match="expected a client's name"):
+        workflow("../x", "x.yaml")
