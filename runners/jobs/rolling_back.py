@@ -209,20 +209,10 @@ def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | 
         if running is not None:
             job.note(last.entry, "failed", job_id=running, reason=reason, at="", actor="")
             return None
-    if running is not None:
-        if last.entry.action == "rollback":
-            job.note(last.entry, "done", job_id=running, at="", actor="")
-        return None
     if last.entry.action == "rollback":
-        started = go_back(
-            job,
-            last,
-            last.entry.savepoint,
-            reason=reason,
-            undoes=last.entry.undoes,
-            timeout_s=timeout_s,
-        )
-        return f"{reason}; job {started.job_id}"
+        return _mend_rollback(job, all_, last, running=running, reason=reason, timeout_s=timeout_s)
+    if running is not None:
+        return None
     before = [each for each in all_ if each.generation < last.generation and each.entry.outcome == "done"]
     savepoint = last.entry.savepoint or place_of(job).path
     # Without one in the history the new version was never started.
@@ -230,6 +220,32 @@ def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | 
     started = go_back(job, before[-1], savepoint, reason=reason, undoes=undoes, timeout_s=timeout_s)
     job.note(last.entry, "rolled_back", reason=reason, at="", actor="")
     return f"{reason}; job {started.job_id} of the version before runs from {savepoint}"
+
+
+def _mend_rollback(
+    job: ClientJob,
+    all_: Sequence[Launched],
+    last: Launched,
+    *,
+    running: str | None,
+    reason: str,
+    timeout_s: float,
+) -> str:
+    if running is None:
+        running = go_back(
+            job,
+            last,
+            last.entry.savepoint,
+            reason=reason,
+            undoes=last.entry.undoes,
+            timeout_s=timeout_s,
+        ).job_id
+    else:
+        job.note(last.entry, "done", job_id=running, at="", actor="")
+    for each in all_:
+        if each.generation == last.entry.undoes and each.entry.outcome == "started":
+            job.note(each.entry, "rolled_back", reason=reason, at="", actor="")
+    return f"{reason}; job {running} of the version before runs from {last.entry.savepoint}"
 
 
 def jar_of(job: ClientJob, launch: Launched) -> Path:
@@ -290,8 +306,7 @@ def _state_of(goal: Goal) -> str:
             f"launch {goal.launch.generation}: found no savepoint that it was left in, expected one: "
             "--keep-state goes on from the state of the job that runs"
         )
-    place = urlsplit(goal.savepoint)
-    if place.scheme == "file" and not Path(url2pathname(place.path)).exists():
+    if is_gone(goal.savepoint):
         raise UserError(
             f"{goal.savepoint}: found no such savepoint, expected the state that launch "
             f"{goal.launch.generation} was left in: --keep-state goes on from that of the job that runs"
@@ -306,6 +321,12 @@ def _was_stopped_with(job: ClientJob, savepoint: str | None) -> bool:
         entry.taken == savepoint and "/savepoint-" in savepoint and entry.action != "cancel"
         for entry in job.history.entries()
     )
+
+
+def is_gone(savepoint: str) -> bool:
+    """Tell whether a savepoint is surely not there any more; of those on other machines nobody knows."""
+    place = urlsplit(savepoint)
+    return place.scheme == "file" and not Path(url2pathname(place.path)).exists()
 
 
 def _check_plan(
