@@ -18,8 +18,9 @@ from tillstream.runners.flink.metadata import (
 )
 from tillstream.runners.flink.state_names import HEAD_BYTES_MAX, state_names
 
-__all__ = ["read_checkpoint"]
+__all__ = ["newest_beside", "read_checkpoint"]
 
+_CHECKPOINT = "chk-"
 # Those that Beam reads, with the extras that it needs for each.
 _REMOTE = {"gs": "apache-beam[gcp]", "s3": "apache-beam[aws]"}
 _S3 = frozenset({"s3a", "s3p"})
@@ -42,6 +43,24 @@ def read_checkpoint(path: str) -> Metadata:
         raise UserError(f"{folder}/{METADATA_FILE}: {error}") from error
     names = {each.operator_id: _names(folder, each) for each in found.operators.values() if each.keyed}
     return replace(found, states={name: known for name, known in names.items() if known is not None})
+
+
+def newest_beside(path: str) -> str | None:
+    """Return the newest checkpoint that lies beside one, where they lie on this machine; None without any.
+
+    Args:
+        path: of a checkpoint's folder, `chk-` and its number, which may be gone.
+    """
+    scheme, _, location, _, _ = urlsplit(path)
+    if scheme not in ("", "file"):
+        return None
+    folder = Path(unquote(location) if scheme else path).parent
+    numbers = [
+        int(each.parent.name.removeprefix(_CHECKPOINT))
+        for each in folder.glob(f"{_CHECKPOINT}*/{METADATA_FILE}")
+        if each.parent.name.removeprefix(_CHECKPOINT).isdigit()
+    ]
+    return f"{folder}/{_CHECKPOINT}{max(numbers)}" if numbers else None
 
 
 def _names(folder: str, operator: OperatorMetadata) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tillstream.configs.launching import LaunchParameters
 from tillstream.pipelines.errors import TillstreamError, UserError
-from tillstream.runners.flink.checkpoints import read_checkpoint
+from tillstream.runners.flink.checkpoints import newest_beside, read_checkpoint
 from tillstream.runners.flink.metadata import Metadata
 from tillstream.runners.flink.template import ENTRY_CLASS, launchable, read_manifest
 from tillstream.runners.jobs.compat import judge
@@ -20,7 +20,8 @@ from tillstream.runners.jobs.resuming import last_job, place_of
 
 __all__ = ["Change", "Loss", "Plan", "plan_of", "stages_of"]
 
-# Flink deletes each checkpoint some seconds after it has made it.
+# Flink keeps a few checkpoints and deletes the others, and what it answers of them may be three seconds old
+# (web.refresh-interval).
 _READS_MAX = 5
 # Beam's own name of a stage: [4]{TransformChanges, CollectDeadLetters}, or [2]JoinLookups/{Resolve, Both}.
 _FUSED = re.compile(r"\[\d+\]([^{}]*)(?:\{([^,}]*).*\})?")
@@ -64,7 +65,7 @@ def plan_of(job: ClientJob, template: Path, *, savepoint: str | None = None) -> 
         return Plan(job.client, "refused", (f"{error}",))
     if before.job_id is None and before.path is None:
         return Plan(job.client, "new")
-    checkpoint, notes = _newest(job, before) if savepoint is None else _checkpoint(savepoint)
+    checkpoint, notes = _newest(before) if savepoint is None else _checkpoint(savepoint)
     plan = judge(
         manifest,
         stages_of(job, template),
@@ -132,15 +133,14 @@ def _noted(job: ClientJob) -> JobInfo | None:
     return None
 
 
-def _newest(job: ClientJob, before: _Before) -> tuple[Metadata | None, tuple[str, ...]]:
+def _newest(before: _Before) -> tuple[Metadata | None, tuple[str, ...]]:
     """Read the newest checkpoint; the one that was the newest may be gone before it is read."""
-    path = before.path
+    found, notes = _checkpoint(before.path)
     for _ in range(_READS_MAX):
-        found, notes = _checkpoint(path)
-        newest = path if before.job_id is None or found is not None else job.newest_checkpoint(before.job_id)
-        if newest == path:
+        newest = None if before.job_id is None or before.path is None else newest_beside(before.path)
+        if found is not None or newest is None:
             break
-        path = newest
+        found, notes = _checkpoint(newest)
     return found, notes
 
 

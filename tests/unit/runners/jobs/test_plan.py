@@ -125,18 +125,11 @@ def test_a_checkpoint_out_of_reach_is_said(template: Path, tmp_path: Path) -> No
 def test_a_checkpoint_that_was_deleted_is_followed_by_a_newer_one(template: Path, tmp_path: Path) -> None:
     """Flink keeps a few: what was the newest when it was asked may be gone when it is read."""
     with zipfile.ZipFile(RECORDED) as recorded:
-        recorded.extractall(tmp_path / "chk-2")
-
-    class Deleting(Rest):
-        asked = 0
-
-        def checkpoints(self, job_id: str) -> dict[str, Any]:
-            self.asked += 1
-            self._path = f"{tmp_path}/chk-{min(self.asked, 2)}"
-            return super().checkpoints(job_id)
-
-    found = plan(Deleting(state="RUNNING"), template, tmp_path)
-    assert found.checkpoint == f"{tmp_path}/chk-2"
+        recorded.extractall(tmp_path / "chk-10")
+    (tmp_path / "chk-9").mkdir()
+    (tmp_path / "shared").mkdir()
+    found = plan(Rest(state="RUNNING", path=f"file:{tmp_path}/chk-2"), template, tmp_path)
+    assert found.checkpoint == f"{tmp_path}/chk-10"
     assert found.notes == ()
     # The recorded one is of another job.
     assert found.verdict == "refused"
