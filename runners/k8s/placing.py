@@ -1,7 +1,7 @@
 """Say where a pod finds the secrets and certificates that a config refers to by paths of another machine.
 
-Secrets become keys of one Secret, mounted as the folder that `SecretRef.resolve` looks into. Nothing here
-reads one.
+Secrets become keys of one Secret, mounted as the folder that `SecretRef.resolve` looks into: references by
+path become `${KEY}`, with what no variable's name has as _. Nothing here reads one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILES_FOLDER = PurePosixPath("/opt/tillstream/files")
 _FILE = "file:"
 _PUBLIC = frozenset({"ssl_ca_file", "ca_file", "cert_file"})
 _PRIVATE = frozenset({"key_file"})
-# Kubernetes' form of a key of a Secret or ConfigMap.
+# Kubernetes' form of a key of a ConfigMap.
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 _Path = tuple[str | int, ...]
 
@@ -52,35 +52,33 @@ def place(config: ClientConfig) -> Placed:
     """Return where a client's pods find secrets and certificates; those of its capture are left out.
 
     Raises:
-        UserError: if two secrets would have one key, a key is none of Kubernetes, or a certificate cannot be
-            read.
+        UserError: if two secrets would have one key, or a certificate cannot be read.
     """
     found = Placed()
     for path, value in _leaves(config, ()):
         if path[0] == "capture" or value is None:
             continue
-        if isinstance(value, SecretRef):
-            _place_secret(found, config.client, path, value.reference)
+        if isinstance(value, SecretRef) and value.reference.startswith(_FILE):
+            key = _place_secret(found, path, value.reference.removeprefix(_FILE))
+            found.overrides[pointer_of(path)] = f"${{{key}}}"
+        elif isinstance(value, SecretRef):
+            _place_secret(found, path, value.reference[2:-1])
         elif path[-1] in _PRIVATE:
-            _place_secret(found, config.client, path, _FILE + str(value), "")
+            key = _place_secret(found, path, str(value))
+            found.overrides[pointer_of(path)] = str(SECRETS_FOLDER / config.client / key)
         elif path[-1] in _PUBLIC:
             _place_file(found, path, Path(value))
     return found
 
 
-def _place_secret(found: Placed, client: str, path: _Path, reference: str, prefix: str = _FILE) -> None:
-    is_file = reference.startswith(_FILE)
-    origin = reference.removeprefix(_FILE) if is_file else reference[2:-1]
-    key = PurePosixPath(origin).name
-    if not _KEY.fullmatch(key):
-        raise UserError(f"{'.'.join(map(str, path))}: found {key!r}, expected letters, digits, '-', '_', '.'")
+def _place_secret(found: Placed, path: _Path, origin: str) -> str:
+    key = re.sub(r"[^A-Za-z0-9_]", "_", PurePosixPath(origin).name)
     if found.secrets.setdefault(key, origin) != origin:
         raise UserError(
             f"{'.'.join(map(str, path))}: found {origin} beside {found.secrets[key]}, expected names that "
             "differ: in a pod all secrets of a client lie in one folder"
         )
-    if is_file:
-        found.overrides[pointer_of(path)] = f"{prefix}{SECRETS_FOLDER / client / key}"
+    return key
 
 
 def _place_file(found: Placed, path: _Path, origin: Path) -> None:

@@ -41,7 +41,7 @@ def test_commands_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     commands = set(getattr(typer.main.get_command(app), "commands", {}))
     assert set(re.findall(r"[`$] ?make ([a-z]+)", text)) <= targets
-    assert set(re.findall(r"[`$](?:\.venv/bin/)?tillstream ([a-z]+)", text)) <= commands
+    assert set(re.findall(r"[`$](?:\.venv/bin/)?tillstream ([a-z0-9]+)", text)) <= commands
 
 
 def test_the_command_lines_reference_is_up_to_date() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tillstream.configs import ClientConfig
-from tillstream.configs.loader import load
+from tillstream.configs.cli import check
 from tillstream.runners.clients import config_path
 from tillstream.runners.flink.template import MANIFEST_ENTRY, PIPELINE_ENTRY
 from tillstream.runners.jobs.manifest import Manifest
@@ -22,6 +25,9 @@ IN_CLUSTER = {
     "TILLSTREAM_KAFKA": "bootstrap.kafka.svc:9092",
     "TILLSTREAM_WAREHOUSE_HOST": "db.sales.svc.cluster.local",
     "TILLSTREAM_WAREHOUSE_PORT": "5432",
+    "TILLSTREAM_SECRETS_DIR": "/run/secrets",
+    # No stack of this machine tells its addresses.
+    "TILLSTREAM_DIR": "/nowhere",
 }
 CLUSTER: dict[str, Any] = {
     "image": "registry.example/tillstream@sha256:" + 64 * "a",
@@ -32,9 +38,11 @@ CLUSTER: dict[str, Any] = {
 Manifests = list[dict[str, Any]]
 
 
+@functools.cache
 def config_of(client: str, **environment: str) -> ClientConfig:
-    """Return a shipped config as a cluster wants it."""
-    return load(config_path(client), {**IN_CLUSTER, **environment})
+    """Return a shipped config as a cluster wants it, completed and checked as commands have it."""
+    with mock.patch.dict(os.environ, {**IN_CLUSTER, **environment}):
+        return check(config_path(client))
 
 
 def template_of(config: ClientConfig, path: Path) -> Path:

@@ -68,7 +68,9 @@ def test_a_name_outside_of_the_cluster_must_be_placed(tmp_path: Path) -> None:
     """Network policies know no names: without its place the host is refused, with it the rule is made."""
     config = config_of("globex", TILLSTREAM_WAREHOUSE_HOST="db.example.com")
     launch = launch_of(config, tmp_path)
-    with pytest.raises(UserError, match=r"network\.peers: found nothing for db\.example\.com of sink-warehouse"):
+    with pytest.raises(
+        UserError, match=r"network\.peers: found nothing for db\.example\.com of sink-warehouse"
+    ):
         rendered(launch)
     block = {"ipBlock": {"cidr": "192.0.2.0/24"}}
     network = {"apiServer": {"cidrs": ["10.96.0.1/32"]}, "peers": {"db.example.com": {"to": [block]}}}

@@ -55,15 +55,15 @@ def test_the_jobmanager_has_no_secret(manifests: Callable[[str], Manifests]) -> 
 
 
 def test_the_launch_looks_where_the_secret_is_mounted(tmp_path: Path) -> None:
-    """References by path become those of the pod; that of the capture, which is no part of the job, stays."""
+    """References by path become names in that folder; that of the capture, no part of the job, stays."""
     launch = launch_of(config_of("acme"), tmp_path)
     overrides = launch.parameters().overrides
-    assert overrides["/sinks/warehouse/password"] == f"file:{MOUNT}/warehouse_password"
-    assert overrides["/privacy/salt"] == f"file:{MOUNT}/privacy_salt"
+    assert overrides["/sinks/warehouse/password"] == "${warehouse_password}"
+    assert overrides["/privacy/salt"] == "${privacy_salt}"
     assert not [pointer for pointer in overrides if pointer.startswith("/capture")]
     built = read_manifest(launch.template).model()
     launched = built.at_launch(LaunchParameters(0, 1, overrides))
-    assert repr(launched.privacy.salt) == f"SecretRef('file:{MOUNT}/privacy_salt')"
+    assert repr(launched.privacy.salt) == "SecretRef('${privacy_salt}')"
 
 
 def _config(**kafka: str) -> ClientConfig:
@@ -92,7 +92,7 @@ def test_a_variable_is_a_key_of_that_name() -> None:
     """`${NAME}` is looked for in the folder too, so nothing changes but where it comes from."""
     found = place(_config(sasl_password="${KAFKA_PASSWORD}"))
     assert found.secrets == {"KAFKA_PASSWORD": "KAFKA_PASSWORD", "password": "/one/password"}
-    assert found.overrides == {"/sinks/out/password": f"file:{MOUNT}/password"}
+    assert found.overrides == {"/sinks/out/password": "${password}"}
 
 
 def test_two_secrets_of_one_name_are_refused() -> None:
