@@ -35,7 +35,6 @@ class Bounds:
         variables: environment variables that stay beside the system's; a last `*` stands for any end.
         files: paths of the secrets that the config refers to by path.
         folders: that its sinks write, and may have to read again.
-        modules: folders that its transforms are looked for in.
         job: name of its job on the cluster; empty where that is the client's.
     """
 
@@ -45,7 +44,6 @@ class Bounds:
     variables: tuple[str, ...]
     files: tuple[str, ...]
     folders: tuple[str, ...]
-    modules: tuple[str, ...] = ()
     job: str = ""
 
     def encode(self) -> str:
@@ -56,7 +54,9 @@ class Bounds:
     def decode(cls, text: str) -> Bounds:
         """Read what `encode` wrote."""
         fields = json.loads(text)
-        lists = {name: tuple(fields[name]) for name in ("variables", "files", "folders", "modules")}
+        # Of jobs that were launched before transforms travelled with them.
+        fields.pop("modules", None)
+        lists = {name: tuple(fields[name]) for name in ("variables", "files", "folders")}
         return cls(**{**fields, **lists})
 
     def readable(self) -> list[Path]:
@@ -99,7 +99,6 @@ def bounds_of(config: ClientConfig, launch: LaunchParameters | None) -> Bounds:
         tuple(sorted(variables)),
         tuple(sorted(files)),
         tuple(sorted(folders)),
-        () if config.transforms.path is None else (str(config.transforms.path),),
         "" if launch is None else launch.job_name(config.client),
     )
 

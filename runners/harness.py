@@ -86,7 +86,7 @@ def _confine(bounds: Bounds, folder: Path) -> None:
     temporary.mkdir(parents=True, exist_ok=True)
     os.environ["TMPDIR"] = str(temporary)
     try:
-        confine(secrets, [*bounds.readable(), folder], [Path(each) for each in bounds.modules])
+        confine(secrets, [*bounds.readable(), folder])
     except ConfinementError as error:
         # Told when there is somewhere to tell it to.
         os.environ[UNCONFINED_VARIABLE] = str(error)

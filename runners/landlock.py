@@ -54,21 +54,19 @@ def abi() -> int:
         return 0
 
 
-def confine(hidden: Path, kept: Sequence[Path], modules: Sequence[Path] = ()) -> None:
+def confine(hidden: Path, kept: Sequence[Path]) -> None:
     """Hide a folder from this thread and all that it starts, for good.
 
     Args:
         hidden: a folder.
         kept: files and folders below it that stay readable, and folders elsewhere that stay usable.
-        modules: folders that Python's modules are looked for in, beside sys.path; where one of them is above
-            the hidden folder, names of files can be listed everywhere.
 
     Raises:
         ConfinementError: if this kernel cannot; then other users' processes are at least kept from looking
             into this one.
     """
     try:
-        _confine(hidden.resolve(), kept, modules)
+        _confine(hidden.resolve(), kept)
     except OSError as error:
         # A second best: it also keeps tools of the same user from seeing what runs here.
         _libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
@@ -104,13 +102,13 @@ def _beside(folder: Path, hidden: Path) -> Iterator[Path]:
             yield path
 
 
-def _confine(hidden: Path, kept: Sequence[Path], modules: Sequence[Path]) -> None:
+def _confine(hidden: Path, kept: Sequence[Path]) -> None:
     version = _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     handled = _WRITE_FILE | _READ_FILE | _CHANGE_DIR
     handled |= _REFER if version >= _ABI_REFER else 0
     handled |= _TRUNCATE if version >= _ABI_TRUNCATE else 0
     # Python lists a folder to find modules in it.
-    if not any(each.resolve() in hidden.parents for each in (*map(Path, sys.path), *modules)):
+    if not any(Path(each).resolve() in hidden.parents for each in sys.path):
         handled |= _READ_DIR
     attributes = struct.pack("<Q", handled)
     if version >= _ABI_NET:

@@ -181,8 +181,9 @@ def run_uploaded(
     except UnavailableError as error:
         if _LACKING.search(str(error)):
             raise UserError(
-                f"Flink at {rest.url}: found none of Beam's runner on its class path, expected its jars in lib/, "
-                "as in tillstream's image, or a template that brings them: 'tillstream template build --fat'"
+                f"Flink at {rest.url}: found none of Beam's runner on its class path, expected its jars in "
+                "lib/, as in tillstream's image, or a template that brings them: 'tillstream template build "
+                "--fat'"
             ) from error
         if _UNMAPPED not in str(error):
             raise

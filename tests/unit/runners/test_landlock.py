@@ -123,15 +123,15 @@ import os, sys
 from pathlib import Path
 from tillstream.runners.landlock import confine
 base = Path(sys.argv[1])
-confine(base / "secrets", [], [base])
 sys.path.insert(0, str(base))
+confine(base / "secrets", [])
 import found_above
 os.listdir(base)
 """
 
 
 def test_modules_above_the_hidden_folder_are_found(tmp_path: Path) -> None:
-    """Where transforms lie above the secrets, names are open and contents are not."""
+    """Where packages are installed above the secrets, names are open and contents are not."""
     if landlock.abi() == 0:
         _skip("no Landlock")
     make(tmp_path)
