@@ -38,6 +38,8 @@ _OFFSET = struct.Struct(">Bq")
 _EMPTY_DISCOVERY_INTERVAL_S = 1.0
 _FILE_BATCH_LINES = 10_000
 _WAIT_S = 1.0
+# Polled then, whatever is known.
+_QUIET_S_MAX = 10.0
 _encode_tick = msgspec.msgpack.Encoder().encode
 _decode_tick = msgspec.msgpack.Decoder(tuple[str, int, int]).decode
 
@@ -60,9 +62,10 @@ def decode_offset(state: bytes) -> int:
 
 
 class Ticks(beam.DoFn):
-    """Turn each impulse into one tick for every partition that the client reads.
+    """Turn each impulse into one tick for every partition that the client reads, and that has something.
 
-    Input: impulses. Output: (partition key, encoded (topic, partition, time in ms)).
+    Input: impulses. Output: (partition key, encoded (topic, partition, time in ms)). Of partitions that are
+    polled in this process it is known whether they have something, so an idle job runs this stage alone.
     New topics and partitions are found every `discovery_interval_s`.
     """
 
@@ -74,14 +77,21 @@ class Ticks(beam.DoFn):
         self._session = KafkaSession.acquire(self._config)
         self._partitions: list[tuple[bytes, str, int]] = []
         self._next_discovery_s = 0.0
+        self._since_s = time.monotonic()
 
     def process(self, impulse: bytes) -> Iterator[tuple[bytes, bytes]]:  # noqa: ARG002
-        """Emit a tick for each known partition."""
-        if time.monotonic() >= self._next_discovery_s:
+        """Emit a tick for each known partition that is not quiet."""
+        now_s = time.monotonic()
+        if now_s >= self._next_discovery_s:
             self._discover()
+        # Polls from before this attempt of the job may have been at other offsets than its state has.
+        since_s = max(self._since_s, now_s - _QUIET_S_MAX)
         now_ms = time.time_ns() // 1_000_000
         for key, topic, partition in self._partitions:
-            yield key, _encode_tick((topic, partition, now_ms))
+            if not self._session.is_quiet((topic, partition), since_s):
+                yield key, _encode_tick((topic, partition, now_ms))
+        # What polls have noted may still wait for its turn.
+        self._session.reader.publish({})
 
     def teardown(self) -> None:
         """Leave the session."""

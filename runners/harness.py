@@ -29,6 +29,7 @@ from tillstream.runners.stopping import obey_stop
 __all__ = ["MEMORY_VARIABLE", "limit_memory_mb", "main", "words"]
 
 _GC_THRESHOLD = 500_000
+_GRPC_WAIT_S = 5.0
 MEMORY_VARIABLE = "TILLSTREAM_HARNESS_MEMORY_MB"
 
 
@@ -124,6 +125,9 @@ def main(given: Sequence[str], is_abandoned: Callable[[], bool]) -> None:
     )
     from google.protobuf import json_format, text_format
 
+    # Each of its waiting threads wakes up ten times a second for signals, which a lock of Python 3 does not
+    # hold up: of an idle process that is the most of its processor time.
+    grpc._common.MAXIMUM_WAIT_TIMEOUT = _GRPC_WAIT_S  # noqa: SLF001
     with grpc.insecure_channel(arguments.provision_endpoint) as channel:
         stub = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
         info = stub.GetProvisionInfo(

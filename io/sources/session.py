@@ -100,6 +100,16 @@ class KafkaSession:
             return self.reader.offset_for((topic, partition), None) if explicit is None else explicit
         return self.reader.offset_for((topic, partition), start.timestamp_ms)
 
+    def is_quiet(self, partition: Partition, since_s: float) -> bool:
+        """Tell whether polling a partition would find nothing; False if this process has not polled it since.
+
+        Args:
+            partition: topic and partition.
+            since_s: by the monotonic clock.
+        """
+        # A pace goes on with the polls that find nothing.
+        return self.pace is None and self.reader.is_drained(partition, since_s)
+
     def take(self, partition: Partition, offset: int, wait_s: float = 0.0) -> list[Message]:
         """Return the next messages within the client's rate, waiting for them at most some seconds."""
         if self._limiter is None:

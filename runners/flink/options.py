@@ -12,7 +12,9 @@ from tillstream.runners.harness import MEMORY_VARIABLE
 
 __all__ = ["harness_environment", "job_options", "job_settings", "shadow_options"]
 
-_BUNDLE_MS_MAX = 50
+# How long a stage's bundle may stay open, at least and in parts of the time between polls. Beam looks at the
+# clock of each stage twice in that time, idle or not.
+_BUNDLE_MS, _BUNDLE_OF_POLL = 50, 2
 # Bundles end by time: an element is a whole batch, so a count says little.
 _BUNDLE_ELEMENTS_MAX = 100_000
 
@@ -43,6 +45,12 @@ def shadow_options(job: str) -> dict[str, Any]:
     return {"job_name": job, "app_name": job, "retain_externalized_checkpoints_on_cancellation": False}
 
 
+def _bundle_ms(config: ClientConfig) -> int:
+    if config.source.kafka is None:
+        return _BUNDLE_MS
+    return max(_BUNDLE_MS, config.source.kafka.poll_interval_ms // _BUNDLE_OF_POLL)
+
+
 def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:
     """Return the job's options by Beam's names; the cluster decides parallelism and restart at launch."""
     interval_ms = config.delivery.checkpoint_interval_ms
@@ -54,7 +62,7 @@ def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:
         "max_parallelism": config.flink.max_parallelism,
         "max_bundle_size": _BUNDLE_ELEMENTS_MAX,
         # Beam spells it so.
-        "max_bundle_time_mills": _BUNDLE_MS_MAX,
+        "max_bundle_time_mills": _bundle_ms(config),
         "max_cache_memory_usage_mb": config.flink.state_cache_mb,
         # Flink's own setting alone would leave the runner thinking that there are no checkpoints.
         "checkpointing_interval": -1 if bounded else interval_ms,
@@ -76,6 +84,8 @@ def job_settings(config: ClientConfig) -> dict[str, str]:
     incremental = flink.state_backend == "rocksdb" and flink.incremental_checkpoints
     return {
         "state.backend.type": flink.state_backend,
+        # What a cluster gives to each slot is shared out for heaps, where RocksDB would write all the time.
+        "state.backend.rocksdb.memory.fixed-per-slot": f"{flink.rocksdb_memory_mb} mb",
         "state.backend.incremental": json.dumps(incremental),
         "execution.checkpointing.unaligned.enabled": json.dumps(flink.unaligned_checkpoints),
         "execution.checkpointing.timeout": f"{flink.checkpoint_timeout_s} s",

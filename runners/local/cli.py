@@ -29,6 +29,10 @@ def up(
         list[str] | None,
         typer.Option(metavar="NAME=PORT", help="Port of a part, such as kafka=19092; may be repeated."),
     ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Jobs that may run at once.  [default: as before, or 8]"),
+    ] = None,
     directory: _Folder = None,
 ) -> None:
     """Start the local stack: two Postgres databases, Kafka, Connect with Debezium, ZooKeeper and Flink.
@@ -39,7 +43,7 @@ def up(
     from tillstream.runners.local.stack import LocalStack
 
     stack = LocalStack.open(directory)
-    stack.up(services or None, ports=parse_ports(port or []), progress=_say)
+    stack.up(services or None, ports=parse_ports(port or []), slots=slots, progress=_say)
     _print_table(stack.ps())
     typer.echo(f"Flink dashboard {stack.addresses.flink}   logs {stack.layout.logs}")
 

@@ -23,14 +23,13 @@ from tillstream.runners.local.service import (
     java_command,
     package_folder,
 )
+from tillstream.runners.local.sizes import Sizes
 
 __all__ = ["JobManager", "SpareTaskManager", "TaskManager", "flink_settings"]
 
-_SLOTS = 8
 # A JobManager that was killed is followed only when its session has ended. One that merely waits for a
 # processor must keep it.
 _SESSION_MS = 6000
-_JOBMANAGER_HEAP_MB = 512
 _OK = 200
 # What Flink's own scripts pass to a Java of version 17 (conf/config.yaml, env.java.opts.all).
 _OPENED = (
@@ -51,32 +50,32 @@ _EXPORTED = (
     "java.rmi/sun.rmi.registry",
     "java.security.jgss/sun.security.krb5",
 )
-# Flink's scripts compute these sizes in mebibytes from one figure; a TaskManager started without them must
-# be told each. Managed memory is unused by the heap state backend and by harnesses with limits of their own.
-_TASK_HEAP_MB = 896
 _FRAMEWORK_HEAP_MB = 128
-_TASK_OFF_HEAP_MB = 64
 _FRAMEWORK_OFF_HEAP_MB = 128
-_NETWORK_MB = 128
 # Of 32 KiB each.
 _FLOATING_BUFFERS = 1024
-_TASKMANAGER_MEMORY = {
-    "taskmanager.cpu.cores": "2",
-    "taskmanager.memory.task.heap.size": f"{_TASK_HEAP_MB}m",
-    "taskmanager.memory.framework.heap.size": f"{_FRAMEWORK_HEAP_MB}m",
-    "taskmanager.memory.task.off-heap.size": f"{_TASK_OFF_HEAP_MB}m",
-    "taskmanager.memory.framework.off-heap.size": f"{_FRAMEWORK_OFF_HEAP_MB}m",
-    "taskmanager.memory.network.min": f"{_NETWORK_MB}m",
-    "taskmanager.memory.network.max": f"{_NETWORK_MB}m",
-    # A bundle's batches leave the reading stage at once. With Flink's ten buffers it would wait, idle, until
-    # the next stage had worked through them.
-    "taskmanager.network.memory.floating-buffers-per-gate": _FLOATING_BUFFERS,
-    "taskmanager.network.memory.max-buffers-per-channel": _FLOATING_BUFFERS,
-    "taskmanager.memory.managed.size": "64m",
-    "taskmanager.memory.jvm-metaspace.size": "256m",
-    "taskmanager.memory.jvm-overhead.min": "192m",
-    "taskmanager.memory.jvm-overhead.max": "192m",
-}
+
+
+def _taskmanager_memory(sizes: Sizes) -> dict[str, object]:
+    # A TaskManager that is started without Flink's scripts must be told each size. Managed memory is unused
+    # by the heap state backend and by harnesses with limits of their own.
+    return {
+        "taskmanager.cpu.cores": "2",
+        "taskmanager.memory.task.heap.size": f"{sizes.task_heap_mb}m",
+        "taskmanager.memory.framework.heap.size": f"{_FRAMEWORK_HEAP_MB}m",
+        "taskmanager.memory.task.off-heap.size": f"{sizes.task_off_heap_mb}m",
+        "taskmanager.memory.framework.off-heap.size": f"{_FRAMEWORK_OFF_HEAP_MB}m",
+        "taskmanager.memory.network.min": f"{sizes.network_mb}m",
+        "taskmanager.memory.network.max": f"{sizes.network_mb}m",
+        # A bundle's batches leave the reading stage at once. With Flink's ten buffers it would wait, idle,
+        # until the next stage had worked through them.
+        "taskmanager.network.memory.floating-buffers-per-gate": _FLOATING_BUFFERS,
+        "taskmanager.network.memory.max-buffers-per-channel": _FLOATING_BUFFERS,
+        "taskmanager.memory.managed.size": "64m",
+        "taskmanager.memory.jvm-metaspace.size": f"{sizes.metaspace_mb}m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
+    }
 
 
 def flink_settings(context: Context) -> dict[str, object]:
@@ -102,7 +101,7 @@ def flink_settings(context: Context) -> dict[str, object]:
         "rest.bind-address": LOOPBACK,
         "rest.port": context.ports["flink"],
         "rest.bind-port": str(context.ports["flink"]),
-        "taskmanager.numberOfTaskSlots": _SLOTS,
+        "taskmanager.numberOfTaskSlots": context.sizes.slots,
         "state.backend.type": "hashmap",
         "state.checkpoints.dir": (data / "checkpoints").as_uri(),
         "state.checkpoints.num-retained": 3,
@@ -180,7 +179,7 @@ class JobManager(_Flink):
         """Return the JobManager's command."""
         java = self._java(
             "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
-            heap_mb=_JOBMANAGER_HEAP_MB,
+            heap_mb=self.context.sizes.jobmanager_heap_mb,
             options=BRISK,
         )
         return Command(java, self._environment())
@@ -205,26 +204,32 @@ class TaskManager(_Flink):
 
     def command(self) -> Command:
         """Return the TaskManager's command."""
-        direct_mb = _TASK_OFF_HEAP_MB + _FRAMEWORK_OFF_HEAP_MB + _NETWORK_MB
+        sizes = self.context.sizes
+        direct_mb = sizes.task_off_heap_mb + _FRAMEWORK_OFF_HEAP_MB + sizes.network_mb
         java = self._java(
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
-            heap_mb=_TASK_HEAP_MB + _FRAMEWORK_HEAP_MB,
-            options=[f"-XX:MaxDirectMemorySize={direct_mb}m", "-XX:MaxMetaspaceSize=256m"],
+            heap_mb=sizes.task_heap_mb + _FRAMEWORK_HEAP_MB,
+            options=[
+                f"-XX:MaxDirectMemorySize={direct_mb}m",
+                f"-XX:MaxMetaspaceSize={sizes.metaspace_mb}m",
+            ],
         )
-        sizes = [part for name, value in _TASKMANAGER_MEMORY.items() for part in ("-D", f"{name}={value}")]
+        memory = _taskmanager_memory(sizes)
+        settings = [part for name, value in memory.items() for part in ("-D", f"{name}={value}")]
         identity = ("-D", f"taskmanager.resource-id={self._id_file.read_text(encoding='ascii')}")
         # What was forked for its jobs belongs to it.
         adopt = package_folder("tillstream") / "runners" / "nursery" / "adopt.py"
         adopting: list[str | Path] = [sys.executable, "-I", "-S", adopt]
-        return Command([*adopting, *java, *sizes, *identity], self._environment())
+        return Command([*adopting, *java, *settings, *identity], self._environment())
 
     def check(self) -> None:
         """See that the JobManager knows this TaskManager, and not just one that was killed before."""
         known = self._get("/taskmanagers")["taskmanagers"]
         name = self._id_file.read_text(encoding="ascii")
         slots = sum(manager["slotsNumber"] for manager in known if manager["id"] == name)
-        if slots < _SLOTS:
-            raise NotReadyError(f"the JobManager has {slots} of {_SLOTS} slots of {name}")
+        wanted = self.context.sizes.slots
+        if slots < wanted:
+            raise NotReadyError(f"the JobManager has {slots} of {wanted} slots of {name}")
 
     @property
     def _id_file(self) -> Path:

@@ -24,7 +24,6 @@ _UNPRIVILEGED_USER = "nobody"
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "max_connections": 100,
     "shared_buffers": "32MB",
     "jit": "off",
     # The latency of a change is the commit time in the warehouse minus that in the source.
@@ -85,7 +84,12 @@ class Postgres(Service):
 
     def command(self) -> Command:
         """Return the server's command."""
-        settings = {**_SETTINGS, **self.settings, "port": self.context.ports[self.port]}
+        settings = {
+            **_SETTINGS,
+            **self.settings,
+            "port": self.context.ports[self.port],
+            "max_connections": self.context.sizes.connections,
+        }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Command([*_as_somebody(), _binary("postgres"), "-D", self._cluster, *options])
 

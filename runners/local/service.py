@@ -6,13 +6,14 @@ import importlib.util
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tillstream.pipelines.errors import MissingToolError
 from tillstream.runners.local.layout import Layout
 from tillstream.runners.local.ports import LOOPBACK
 from tillstream.runners.local.process import Command
+from tillstream.runners.local.sizes import Sizes
 from tillstream.runners.local.toolchain import JAVA_FOLDER, Jars
 
 __all__ = [
@@ -43,12 +44,14 @@ class Context:
         ports: by name.
         java: path of the `java` command.
         jars: the Java libraries.
+        sizes: of what grows with the number of jobs.
     """
 
     layout: Layout
     ports: Mapping[str, int]
     java: Path
     jars: Jars
+    sizes: Sizes = field(default_factory=Sizes)
 
     def address(self, port: str) -> str:
         """Return `host:port` of a port's name."""

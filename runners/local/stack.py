@@ -22,6 +22,7 @@ from tillstream.runners.local.locking import exclusive
 from tillstream.runners.local.ports import choose_ports, is_free
 from tillstream.runners.local.postgres import Source, Warehouse
 from tillstream.runners.local.service import Context, Service
+from tillstream.runners.local.sizes import Sizes
 from tillstream.runners.local.starting import Starter
 from tillstream.runners.local.state import State
 from tillstream.runners.local.status import ServiceStatus, status_of
@@ -97,6 +98,7 @@ class LocalStack:
         services: Iterable[str] | None = None,
         *,
         ports: Mapping[str, int] | None = None,
+        slots: int | None = None,
         progress: Progress = _silent,
     ) -> None:
         """Start what does not run, and wait until all of it serves.
@@ -104,6 +106,7 @@ class LocalStack:
         Args:
             services: names of the parts; by default all but the spare ones. What they need comes with them.
             ports: ports that a person asked for, by name; others stay as they were or are chosen.
+            slots: how many subtasks of jobs run at once; as before, or `sizes.SLOTS`, unless it is given.
             progress: called with a line at each step, from several threads.
 
         Raises:
@@ -117,6 +120,7 @@ class LocalStack:
             state = State.load(self.layout)
             self._sweep(state)
             idle = [name for name in names if process.alive(state.processes.get(name)) is None]
+            self._settle_slots(state, slots)
             self._settle_ports(state, ports or {}, names)
             context = self._context(state, progress, is_starting=bool(idle))
             Starter(
@@ -195,7 +199,16 @@ class LocalStack:
         java, jars = Path("java"), Jars(jars_folder())
         if is_starting:
             java, jars = ensure_java(), ensure_jars(progress)
-        return Context(self.layout, state.ports, java, jars)
+        return Context(self.layout, state.ports, java, jars, Sizes(state.slots))
+
+    def _settle_slots(self, state: State, wanted: int | None) -> None:
+        if wanted is None or wanted == state.slots:
+            return
+        if any(process.alive(state.processes.get(part.name)) for part in _CLASSES):
+            raise UserError(
+                f"the stack runs with {state.slots} slots, expected {wanted}: run 'tillstream down' first"
+            )
+        state.slots = wanted
 
     def _settle_ports(self, state: State, configured: Mapping[str, int], starting: Collection[str]) -> None:
         running = {

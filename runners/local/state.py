@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from tillstream.pipelines.errors import StackError
 from tillstream.runners.local.layout import Layout
 from tillstream.runners.local.process import ProcessId
+from tillstream.runners.local.sizes import SLOTS
 
 __all__ = ["State"]
 
@@ -20,11 +21,13 @@ class State:
         ports: by name.
         processes: by service.
         environment: variables that clients' configs refer to; no secrets.
+        slots: of the TaskManager.
     """
 
     ports: dict[str, int] = field(default_factory=dict)
     processes: dict[str, ProcessId] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
+    slots: int = SLOTS
 
     @classmethod
     def load(cls, layout: Layout) -> State:
@@ -40,7 +43,9 @@ class State:
         try:
             data = json.loads(text)
             processes = {name: ProcessId(**identity) for name, identity in data["processes"].items()}
-            return cls(dict(data["ports"]), processes, dict(data["environment"]))
+            return cls(
+                dict(data["ports"]), processes, dict(data["environment"]), int(data.get("slots", SLOTS))
+            )
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise StackError(
                 f"{layout.state_file}: found {error!r}, expected what 'tillstream up' writes: remove the "

@@ -129,6 +129,13 @@ def test_checkpointing_reaches_beam() -> None:
     assert job_options(config(), bounded=True)["checkpointing_interval"] == -1
 
 
+def test_bundles_of_slow_polls_stay_open_longer() -> None:
+    """Looking at the clock of each bundle is much of what an idle job costs."""
+    for poll_ms, bundle_ms in ((5, 50), (50, 50), (1000, 500)):
+        source = {"kafka": {"bootstrap_servers": "b:9092", "poll_interval_ms": poll_ms}}
+        assert job_options(config(source=source), bounded=False)["max_bundle_time_mills"] == bundle_ms
+
+
 def test_the_memory_limit_reaches_the_harness() -> None:
     """`flink.memory_mb_max` becomes the environment of the harness."""
     variable = "TILLSTREAM_HARNESS_MEMORY_MB"
