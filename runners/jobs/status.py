@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tillstream.pipelines.errors import UnavailableError, UserError
+from tillstream.runners.jobs.canary.place import shadow_names
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.health import Health, observe
 from tillstream.runners.jobs.job import ClientJob
@@ -71,6 +72,7 @@ class Status(msgspec.Struct, frozen=True):
         dead_letters: likewise.
         cause: of the newest failure, a sentence.
         troubles: what is wrong, a sentence each.
+        canary: names of the shadows that a canary of the client runs just now.
     """
 
     client: str
@@ -90,6 +92,7 @@ class Status(msgspec.Struct, frozen=True):
     dead_letters: int | None = None
     cause: str | None = None
     troubles: Sequence[str] = ()
+    canary: Sequence[str] = ()
 
 
 def status_of(config: ClientConfig) -> Status:
@@ -174,6 +177,7 @@ def _running(job: ClientJob, job_id: str) -> Status:
         **health.counts._asdict(),
         cause=cause_of(health.cause) or None,
         troubles=troubles,
+        canary=[name for name in shadow_names(job.client) if job.rest.running(name)],
     )
 
 

@@ -76,6 +76,8 @@ def _print(found: list[Status], *, as_json: bool) -> None:
     head = ("CLIENT", "STATE", "SINCE", "JOB", "TRANSFORMS", "PAR", "CHECKPOINT", "FAILED", "RESTARTS", "LAG")
     table((*head, "READ", "LETTERS"), [_row(each) for each in found])
     for each in found:
+        if each.canary:
+            typer.echo(f"{each.client}: a canary runs: {', '.join(each.canary)}")
         for trouble in each.troubles:
             typer.echo(f"{each.client}: {trouble}")
 

@@ -18,7 +18,7 @@ from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.jobs.job import ClientJob
 
-__all__ = ["Place", "Side", "place_of"]
+__all__ = ["Place", "Side", "place_of", "shadow_names"]
 
 Side = Literal["old", "new"]
 _SIDES: tuple[Side, ...] = ("old", "new")
@@ -39,6 +39,12 @@ class _Left(msgspec.Struct, frozen=True):
     job_id: str
     savepoint: str
     version: int = _VERSION
+
+
+def shadow_names(client: str) -> list[str]:
+    """Return the names that a client's shadows have on the cluster."""
+    shadows = [LaunchParameters(0, 1, canary=CanaryLaunch(side, "", {})) for side in _SIDES]
+    return [shadow.job_name(client) for shadow in shadows]
 
 
 class Place:
@@ -83,9 +89,8 @@ class Place:
         Raises:
             UnavailableError, JobFailedError: if the cluster does not answer, or a job does not end.
         """
-        for side in _SIDES:
-            shadow = LaunchParameters(0, 1, canary=CanaryLaunch(side, "", {}))
-            for job_id in self._rest.running(shadow.job_name(self._job.client)):
+        for name in shadow_names(self._job.client):
+            for job_id in self._rest.running(name):
                 self._rest.cancel(job_id)
         self._dispose()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -181,7 +181,7 @@ class _Canary:
                     (versions[0], old.folder), (versions[1], new.folder), self.tolerance, note
                 )
             letters = compare_letters(old.folder, new.folder)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return CanaryVerdict(promote=False, reason=f"what the versions wrote cannot be read: {error}")
         count = sum(each.differences for each in entities)
         count += sum(each.gained + each.lost for each in letters)

@@ -93,6 +93,17 @@ def test_what_is_wrong_is_a_sentence(
     assert (found.state, found.is_healthy, *found.troubles) == (wrong[0], False, wrong[1])
 
 
+def test_a_canary_is_told(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its jobs are not the client's, and bear names of their own."""
+    observed(monkeypatch)
+    run(cluster, tmp_path)
+    for name, state in (("acme-canary-old", "RUNNING"), ("acme-canary-new", "CANCELED")):
+        run(cluster, tmp_path)
+        cluster.known[-1] |= {"name": name, "state": state}
+    found = status.status_of(chosen(tmp_path).load())
+    assert (found.job_id, found.canary) == ("j1", ["acme-canary-old"])
+
+
 def test_an_old_failure_is_no_news(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is a job late that has only begun."""
     run(cluster, tmp_path)
