@@ -64,7 +64,12 @@ def measure(stack: LocalStack, folder: Path, rounds: int) -> dict[str, Any]:
     path.write_text(yaml.safe_dump(config(stack, folder)), encoding="utf-8")
     environment = {**os.environ, "TILLSTREAM_HISTORY": str(folder / "history")}
     rest = FlinkRest(stack.addresses.flink)
-    subprocess.run([_COMMAND, "launch", str(path)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [_COMMAND, "launch", str(path), "--timeout", "300"],
+        check=True,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+    )
     try:
         runs = [timed([_COMMAND, "plan", str(path), "--json"], environment) for _ in range(rounds + 1)][1:]
     finally:

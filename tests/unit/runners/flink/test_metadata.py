@@ -5,11 +5,13 @@ from __future__ import annotations
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from apache_beam.io.filesystems import FileSystems
 
 from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.checkpoints import read_checkpoint
+from tillstream.runners.flink.checkpoints import newest_beside, read_checkpoint
 from tillstream.runners.flink.metadata import decode_metadata
 from tillstream.runners.flink.state_names import state_names
 
@@ -145,3 +147,37 @@ def test_other_files_have_no_names() -> None:
     assert state_names(b"") is None
     assert state_names(b"SSTx") is None
     assert state_names(struct.pack(">i", 6)) == ()
+
+
+def test_a_store_without_its_extra_is_told() -> None:
+    """Beam knows s3:// once its extra is installed; which one is said."""
+    with pytest.raises(
+        UserError, match=r"s3a://bucket/chk-1/_metadata: found no way .* 'apache-beam\[aws\]'"
+    ):
+        read_checkpoint("s3a://bucket/chk-1")
+
+
+def test_a_remote_checkpoint_is_read_through_beam(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the addresses that Beam knows, whatever Flink's own scheme of the store is."""
+    asked = []
+
+    def opened(address: str) -> Any:
+        asked.append(address)
+        return (checkpoint / address.rpartition("/")[2]).open("rb")
+
+    monkeypatch.setattr(FileSystems, "open", opened)
+    found = read_checkpoint("s3p://bucket/jobs/chk-62/")
+    assert asked[0] == "s3://bucket/jobs/chk-62/_metadata"
+    assert found.states is not None
+    assert "offset" in found.states[READ]
+
+
+def test_the_newest_of_a_folder_is_found(tmp_path: Path) -> None:
+    """By its number, whole ones only; elsewhere nobody lists."""
+    for name in ("chk-9", "chk-10", "chk-x"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "_metadata").touch()
+    (tmp_path / "chk-11").mkdir()
+    assert newest_beside(f"{tmp_path.as_uri()}/chk-7") == f"{tmp_path}/chk-10"
+    assert newest_beside("gs://bucket/chk-7") is None
+    assert newest_beside("/nowhere/chk-7") is None
