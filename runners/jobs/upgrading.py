@@ -2,7 +2,7 @@
 
 All that can fail is tried before the old job is stopped: building, planning, the far sides, the upload. The
 history says what is under way before it happens, so whoever comes after a command that died can finish it
-(`rolling_back.mend`).
+(`going_back.mend`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from tillstream.runners.jobs.canary.report import lines_of
 from tillstream.runners.jobs.canary.run import run_canary
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.commands import built
+from tillstream.runners.jobs.going_back import go_back, jar_of, mend
 from tillstream.runners.jobs.health import Counts, observe
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.launches import Launched, launches, unfinished
 from tillstream.runners.jobs.many import Done
-from tillstream.runners.jobs.rolling_back import go_back, jar_of, leftovers_of, mend
+from tillstream.runners.jobs.rolling_back import leftovers_of
 from tillstream.runners.jobs.selection import Chosen
 from tillstream.runners.jobs.watching import await_running, lag_of, watch
 

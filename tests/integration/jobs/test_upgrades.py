@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from typing_extensions import Self
 
 from tillstream.cli import app
+from tillstream.io.sinks.files_store import committed_files
 from tillstream.runners.jobs import upgrading
 from tillstream.runners.jobs.history import History
 
@@ -125,11 +126,13 @@ class Operator:
                 "changes": "int64",
                 "made_by": "string",
             },
-            "sinks": ["warehouse"],
+            "sinks": ["warehouse", "log"],
             "transform": f"{self.client.name}.counted@{version}",
         }
         modules = {"modules": [f"counting_of_{self.client.name}"], "path": str(self.folder)}
-        config = self.client.config(entities={"sales": sales}, transforms=modules)
+        plain = self.client.config().model_dump(mode="json", by_alias=True, exclude_none=True)
+        sinks = {**plain["sinks"], "log": {"type": "files", "path": str(self.folder / "log")}}
+        config = self.client.config(entities={"sales": sales}, transforms=modules, sinks=sinks)
         self.path.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True, exclude_none=True)))
 
     def run(self, command: str, *options: str, code: int = 0) -> dict[str, Any]:
@@ -156,6 +159,14 @@ class Operator:
         except AssertionError:
             shown = "select made_by, amount, changes, count(*) from sales group by 1, 2, 3 order by 4 limit 9"
             raise AssertionError((rounds, made_by, self.client.query(shown))) from None
+
+    def logged(self) -> dict[int, tuple[int, str]]:
+        """Return the last row of each key in the log: its count, and who made it."""
+        found = {}
+        for path in committed_files(self.folder / "log", "sales"):
+            for row in map(json.loads, path.read_bytes().splitlines()):
+                found[row["id"]] = (row["changes"], row["made_by"])
+        return found
 
     def history(self) -> list[tuple[str, str]]:
         """Return what has come to an end: action and outcome."""
@@ -187,6 +198,10 @@ def test_an_upgrade_keeps_state_and_a_roll_back_takes_it_back(operator: Operator
     back = operator.run("rollback", "--yes")
     # The rows that were there before the upgrade are those of 1.0.0 again, with its own count.
     operator.settled(load.rounds, "1.0.0")
+    last = (load.rounds, "1.0.0")
+    wait_until(
+        lambda: {operator.logged()[key] for key in range(1, KEYS + 1)} == {last}, "the log's last rows"
+    )
     assert back["savepoint"] == upgraded["savepoint"]
     (left,) = back["leftovers"]
     assert (left["entity"], left["rows"]) == ("sales", KEYS // 2)
