@@ -25,3 +25,5 @@ def name_lines(client: str) -> None:
         return record
 
     logging.setLogRecordFactory(named)
+    # It tells at each start which options it does not know, those of the runner: kilobytes, and no news.
+    logging.getLogger("apache_beam.options.pipeline_options").setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ __all__ = ["Launched", "launch", "parameters_of", "run_uploaded", "submit", "upl
 
 _START_DEADLINE_S = 60.0
 # How long a JobManager may take to answer again, and then to show the job that it was asked to run.
-_LOST_DEADLINE_S = 30.0
+_LOST_DEADLINE_S = 60.0
 _POLL_S = 0.5
 # Source: Flink 1.19, Checkpoints.loadAndValidateCheckpoint.
 _UNMAPPED = "Cannot map checkpoint/savepoint state for operator"
@@ -172,11 +172,14 @@ def run_uploaded(
             savepoint=savepoint,
             drops_state=drops_state,
         )
-    except NoAnswerError:
+    except NoAnswerError as error:
         # Perhaps it runs: a second one must not be started beside it.
         found = _find(rest, parameters.generation)
         if found is None:
-            raise
+            raise NoAnswerError(
+                f"{error}. Whether the job runs is not known: when the cluster answers, launch it again: it "
+                "is found if it does"
+            ) from error
         return found
     except UnavailableError as error:
         if _LACKING.search(str(error)):

@@ -130,7 +130,7 @@ def _note_lost(job: ClientJob, job_id: str, info: JobInfo) -> None:
         return
     for entry in reversed(entries):
         if entry.generation == info.launch.generation:
-            job.note(entry, "done", job_id=job_id, reason="found running")
+            job.note(entry, "done", job_id=job_id, reason="found running", at="", actor="")
             return
 
 

@@ -112,7 +112,7 @@ def test_a_launch_whose_answer_is_lost_is_not_repeated(
         assert launch.run_uploaded(rest, "jar", LaunchParameters(2, 1)) == "new"
         return
     monkeypatch.setattr(launch, "_LOST_DEADLINE_S", 0.05)
-    with pytest.raises(NoAnswerError, match="gone"):
+    with pytest.raises(NoAnswerError, match=r"gone\. Whether the job runs is not known"):
         launch.run_uploaded(rest, "jar", LaunchParameters(2, 1))
 
 

@@ -120,4 +120,5 @@ def test_a_process_names_its_client(caplog: pytest.LogCaptureFixture) -> None:
         logging.getLogger("elsewhere").warning({"not": "text"})
     finally:
         logging.setLogRecordFactory(make)
+        logging.getLogger("apache_beam.options.pipeline_options").setLevel(logging.NOTSET)
     assert caplog.messages == ["[acme] one of 2", "[acme] {'not': 'text'}"]
