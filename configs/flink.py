@@ -55,6 +55,11 @@ class Flink(ConfigModel):
             "outgrows the heap. Change it from a savepoint, not from a checkpoint."
         ),
     )
+    rocksdb_memory_mb: Number = Field(
+        default=64,
+        ge=16,
+        description="With rocksdb: its caches and write buffers in each slot, beside the heap, mebibytes.",
+    )
     incremental_checkpoints: bool = Field(
         default=True, description="With rocksdb: write what has changed since the last checkpoint only."
     )

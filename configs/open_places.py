@@ -26,6 +26,7 @@ _OPEN = (
     ("flink", "memory_mb_max"),
     ("flink", "state_cache_mb"),
     ("flink", "state_backend"),
+    ("flink", "rocksdb_memory_mb"),
     ("flink", "incremental_checkpoints"),
     ("flink", "unaligned_checkpoints"),
     ("flink", "checkpoint_timeout_s"),

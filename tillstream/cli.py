@@ -22,6 +22,7 @@ from tillstream.runners.dlq.cli import dlq
 from tillstream.runners.jobs.cli import cancel, history, launch, logs, pause, resume
 from tillstream.runners.jobs.plan_cli import plan
 from tillstream.runners.jobs.rescale_cli import rescale
+from tillstream.runners.jobs.retained_cli import checkpoints
 from tillstream.runners.jobs.status_cli import status
 from tillstream.runners.jobs.template_cli import template
 from tillstream.runners.jobs.upgrade_cli import rollback, upgrade
@@ -70,6 +71,7 @@ app.command()(resume)
 app.command()(upgrade)
 app.command()(rollback)
 app.command()(rescale)
+app.command()(checkpoints)
 app.command()(cancel)
 app.command()(logs)
 app.command()(history)
