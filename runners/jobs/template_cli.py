@@ -12,7 +12,6 @@ import typer
 
 from tillstream.runners.jobs.many import AsJson, Group, carry_out
 from tillstream.runners.jobs.selection import Chosen
-from tillstream.runners.jobs.templates import Given, InTemplate
 
 __all__ = ["template"]
 
@@ -100,7 +99,7 @@ def launch(
     from tillstream.pipelines.errors import UserError
     from tillstream.runners.flink.template import read_manifest
     from tillstream.runners.jobs import commands
-    from tillstream.runners.jobs.templates import given_values
+    from tillstream.runners.jobs.templates import Given, InTemplate, given_values
 
     if fresh and savepoint is not None:
         raise UserError("found --fresh beside --savepoint, expected one of them")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from tillstream.cli import app
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import Jars
 
@@ -36,7 +37,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Jars, "flink_runner", property(lambda _: tmp_path / "nothing"))
-            stack.up(["jobmanager", "taskmanager"])
+            stack.up(["jobmanager", "taskmanager"], ports=unusual_ports())
         yield stack
     finally:
         stack.down(wipe=True)
