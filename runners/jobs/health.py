@@ -86,11 +86,11 @@ class Health(NamedTuple):
         """
         found = []
         if self.has_ended:
-            found.append(f"job {self.job_id} has ended as {self.state}{self._because}")
+            found.append(f"job {self.job_id} has ended as {self.state}{self.because}")
         elif not self.runs:
             found.append(
                 f"job {self.job_id} is {self.state}, and {self.tasks_running} of its {self.tasks} stages "
-                f"run{self._because}"
+                f"run{self.because}"
             )
         age_s = self.checkpoint_age_s
         if age_s is not None and age_s > checkpoint_age_s_max and not self.has_ended:
@@ -98,7 +98,8 @@ class Health(NamedTuple):
         return found
 
     @property
-    def _because(self) -> str:
+    def because(self) -> str:
+        """Return why it fails, to follow a sentence; nothing where it does not."""
         return f": {cause_of(self.cause)}" if self.cause else ""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from tillstream.configs.launching import LaunchParameters
+from tillstream.configs.upgrade import Upgrade
 from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.launch import run_uploaded, uploaded
 from tillstream.runners.flink.rest import JobFailedError
@@ -39,6 +40,9 @@ from tillstream.runners.jobs.selection import Chosen
 from tillstream.runners.jobs.watching import await_running, lag_of, watch
 
 __all__ = ["Wanted", "upgrade"]
+
+# Between checkpoints, how many may pass before one is missed.
+_INTERVALS = 5
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def upgrade(chosen: Chosen, say: Say, wanted: Wanted, stop: Event) -> Done:
 
     config = chosen.check() if wanted.template is None else chosen.load()
     job = ClientJob(config, say)
+    if stop.is_set():
+        return Done("not begun", "it was interrupted", is_good=False)
     with job.exclusive("upgrade"), tempfile.TemporaryDirectory() as folder:
         mended = mend(job, wanted.timeout_s)
         if mended is not None:
@@ -89,6 +95,13 @@ def upgrade(chosen: Chosen, say: Say, wanted: Wanted, stop: Event) -> Done:
             raise UserError(f"{template}: found a template of another client, expected {config.client}'s")
         check_far_sides(config)
         return _Upgrade(job, template, wanted, stop).run()
+
+
+def _limits(job: ClientJob) -> Upgrade:
+    """Return the limits of the config, with room for checkpoints that are meant to be rare."""
+    limits = job.config.upgrade
+    least_s = _INTERVALS * job.config.delivery.checkpoint_interval_ms // 1000
+    return limits.model_copy(update={"checkpoint_age_s_max": max(limits.checkpoint_age_s_max, least_s)})
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class _Upgrade:
         self.template = template
         self.wanted = wanted
         self.stop = stop
-        self.limits = job.config.upgrade
+        self.limits = _limits(job)
         self.watch_s = self.limits.watch_s if wanted.watch_s is None else wanted.watch_s
         self.gap_s: float | None = None
         self.tried: dict[str, Any] = {}
@@ -203,21 +216,25 @@ class _Upgrade:
             reason = f"no savepoint: {cause_of(str(error))}"
             mended = mend(job, self.wanted.timeout_s, reason)
             facts = {"job_id": job.running_id()}
-            return Done("failed", mended or f"{reason}; the old job runs on", facts, is_good=False)
-        # Nothing of the client writes now: what is written from here on is the new version's.
-        since = {"since": msgspec.to_builtins(horizons_of(job.config))}
-        entry = job.note(
-            entry, "started", savepoint=savepoint, taken=savepoint, horizons=since, at="", actor=""
-        )
+            way = (
+                f"'tillstream pause {job.client}', then 'tillstream launch', go on from its newest checkpoint"
+            )
+            said = f"{reason}; the old job runs on. If it fails again and again: {way}"
+            return Done("failed", mended or said, facts, is_good=False)
         job_id = None
         try:
+            # Nothing of the client writes now: what is written from here on is the new version's.
+            since = {"since": msgspec.to_builtins(horizons_of(job.config))}
+            entry = job.note(
+                entry, "started", savepoint=savepoint, taken=savepoint, horizons=since, at="", actor=""
+            )
             job.say(f"starting the new version from {savepoint}")
             job_id = run_uploaded(
                 job.rest, step.jar_id, step.parameters, savepoint=savepoint, drops_state=step.drops_state
             )
             await_running(job.rest, job_id, self.limits, self.wanted.timeout_s, self.stop)
-        except (TillstreamError, KeyboardInterrupt) as error:
-            return self._back(step.old, entry, error, job_id)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (nobody is left without a job)
+            return self._back(step.old, msgspec.structs.replace(entry, savepoint=savepoint), error, job_id)
         self.gap_s = round(time.monotonic() - begun_s, 1)
         job.say(f"job {job_id} runs, {self.gap_s} s after the old one was asked to stop")
         return self._judged(job_id, step.old, step.before, entry)
@@ -238,7 +255,7 @@ class _Upgrade:
                     stop=self.stop,
                     say=job.say,
                 )
-        except (TillstreamError, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (nobody is left with a bad version)
             return self._back(old, entry, error, job_id)
         job.note(entry, "done", job_id=job_id, at="", actor="")
         facts = self._facts(job_id, entry)

@@ -179,7 +179,13 @@ def test_without_a_savepoint_the_old_job_runs_on(acme: Commands, refusal: Except
 
 
 @pytest.mark.parametrize(
-    "fault", [UserError("no such stage"), UnavailableError("refused"), KeyboardInterrupt()]
+    "fault",
+    [
+        UserError("no such stage"),
+        UnavailableError("refused"),
+        KeyboardInterrupt(),
+        ZeroDivisionError("a bug"),
+    ],
 )
 def test_a_version_that_does_not_start_is_undone(acme: Commands, fault: BaseException) -> None:
     """The one before runs again from the very savepoint."""
@@ -188,6 +194,13 @@ def test_a_version_that_does_not_start_is_undone(acme: Commands, fault: BaseExce
     assert (done.outcome, done.is_good) == ("rolled back", False)
     assert acme.jobs() == [("FINISHED", None, 0), ("RUNNING", SAVED, 0)]
     assert acme.history() == [("launch", "done"), ("rollback", "done"), ("upgrade", "rolled_back")]
+
+
+def test_whoever_was_told_to_end_begins_nothing(acme: Commands) -> None:
+    """Of several clients those that are still to come are left alone."""
+    acme.stop.set()
+    assert acme.upgrade().outcome == "not begun"
+    assert acme.history() == [("launch", "done")]
 
 
 def test_a_version_that_does_badly_is_undone(acme: Commands) -> None:
