@@ -136,7 +136,7 @@ class LocalStack:
         """Stop every process of the stack, and nothing else.
 
         Args:
-            wipe: remove data, passwords, logs and ports too.
+            wipe: remove data, passwords, logs, ports and the history of jobs too.
             progress: called with a line at each step.
         """
         if not self.layout.root.is_dir():
@@ -146,7 +146,9 @@ class LocalStack:
             self._stop(state, _ALL)
             self._sweep(state)
             if wipe:
-                for folder in (self.layout.data, self.layout.secrets, self.layout.logs):
+                # A history without its checkpoints would only be in the way.
+                kept = (self.layout.data, self.layout.secrets, self.layout.logs, self.layout.history)
+                for folder in kept:
                     shutil.rmtree(folder, ignore_errors=True)
                 self.layout.state_file.unlink(missing_ok=True)
                 progress(f"removed the data in {self.layout.root}")
