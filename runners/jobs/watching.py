@@ -69,9 +69,8 @@ def judge(looks: Sequence[Look], before: Counts | None, limits: Upgrade, *, is_o
     health = looks[-1].health
     found = health.troubles(limits.checkpoint_age_s_max)
     if health.restarts > limits.restarts_max:
-        found.append(
-            f"Flink restarted it {health.restarts} times, expected at most {limits.restarts_max}{health.because}"
-        )
+        told = f"Flink restarted it {health.restarts} times, expected at most {limits.restarts_max}"
+        found.append(f"{told}{health.because}")
     watched_s = (looks[-1].at_ms - looks[0].at_ms) / 1000
     if not health.checkpoints and (is_over or watched_s > limits.checkpoint_age_s_max):
         found.append(f"it completed no checkpoint in {watched_s:.0f} s")
