@@ -29,7 +29,7 @@ from .conftest import Client, change, wait_until
 from .test_lookups import TABLES, _changes
 from .test_lookups import Shop as Tables
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 KEYS = 200
 TRANSFORMS = '''
