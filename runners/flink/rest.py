@@ -82,6 +82,7 @@ class FlinkRest:
                 raise JobFailedError(
                     f"job {job_id} is {job['state']}, and not all of its tasks run after {deadline_s:.0f} s: "
                     f"{cause_of(self.root_cause(job_id)) or f'look at {self.url}/#/job/{job_id}'}"
+                    + ("" if job["state"] in ENDED else ". It goes on trying, see 'tillstream status'")
                 )
             time.sleep(_POLL_INTERVAL_S)
 
