@@ -44,8 +44,8 @@ class KafkaSink(Sink):
         was undone, and so doubles. Messages and ledger are one Kafka transaction, so that a repeated batch
         is skipped and a missing one stops the job; a leftover writer is fenced by its successor, which reads
         the ledger after that. A new generation that reads older changes again leaves out those that were
-        delivered. Without a writer, at-least-once: after a failure messages are there twice, in an order
-        that ends as it should; METADATA tells them apart.
+        delivered; a roll-back delivers again what it takes back. Without a writer, at-least-once: after a
+        failure messages are there twice, in an order that ends as it should; METADATA tells them apart.
         Broken by an unclean election of a leader, by who writes or deletes in the ledger topic, and by a
         number of partitions that is changed there; a topic that grows partitions loses the order across that
         moment. The ledger topic keeps one record an entity and shard, and one for each subtask of each
