@@ -69,7 +69,8 @@ def _isolate(semi_persist_dir: str) -> None:
     bounds = Bounds.decode(text)
     name_lines(bounds.client)
     base = Path(os.environ.get(FOLDER_VARIABLE) or Path(semi_persist_dir, "tillstream-flights"))
-    folder = base / bounds.client / str(bounds.launch)
+    # A shadow of the client's job runs beside it: what its launches leave is not that job's.
+    folder = base / (bounds.job or bounds.client) / str(bounds.launch)
     _confine(bounds, folder)
     _forget_launches(folder)
     os.environ[FLIGHTS_VARIABLE] = str(folder)

@@ -43,6 +43,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack
         stack.down(wipe=True)
 
 
+@pytest.mark.timeout(600)
 def test_a_bare_cluster_runs_a_fat_template(bare: LocalStack, tmp_path: Path) -> None:
     """The thin one is refused with what to do; the fat one brings all that is missing, but Python."""
     project = tmp_path / "project"

@@ -65,3 +65,21 @@ def test_a_death_that_was_asked_for_blames_no_record(kind: str, blamed: list[int
     assert finished.returncode == (128 + signal.SIGTERM if kind == "SIGTERM" else -signal.SIGKILL)
     assert not old.exists()
     assert [record[3] for wreck in read_wrecks(Path(folder)) for record in wreck.records] == blamed
+
+
+def test_a_shadow_leaves_the_folder_of_the_job_that_runs(tmp_path: Path) -> None:
+    """A canary begins later than the client's job: that one's temporary files and code stay where they are."""
+    script = tmp_path / "harness.py"
+    script.write_text(ISOLATED)
+    running = tmp_path / "flights" / "acme" / "41"
+    running.mkdir(parents=True)
+    bounds = Bounds("acme", 42, "http://127.0.0.1:1", (), (), (), job="acme-canary-new")
+    given = {BOUNDS_VARIABLE: bounds.encode(), FOLDER_VARIABLE: str(tmp_path / "flights")}
+    finished = subprocess.run(
+        [sys.executable, str(script), "SIGTERM"],
+        env={**os.environ, **given},
+        capture_output=True,
+        check=False,
+    )
+    assert Path(json.loads(finished.stdout)) == tmp_path / "flights" / "acme-canary-new" / "42"
+    assert running.exists()
