@@ -23,6 +23,7 @@ from tillstream.runners.local.capture import Capture, register_debezium
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
+from tillstream.runners.nursery.forked import forked
 from tillstream.runners.verify.sinks import FilesReader, KafkaReader, PostgresReader, Reader
 from tillstream.runners.verify.workload import TABLES
 
@@ -33,7 +34,6 @@ Progress = Callable[[str], None]
 SINKS = ("postgres", "kafka", "files")
 SPARE = "taskmanager2"
 _PARTITIONS = 2
-_HARNESS = "tillstream-harness"
 _RUNNING_S_MAX = 90.0
 _POLL_S = 0.1
 _CAUSE_CHARS = 2_000
@@ -254,8 +254,7 @@ class Rig:
 
     def harnesses(self, part: str) -> list[psutil.Process]:
         """Return the Python processes of a TaskManager."""
-        found = self.process(part).children(recursive=True)
-        return [each for each in found if any(_HARNESS in word for word in _words(each))]
+        return forked(self.process(part))
 
 
 def await_(condition: Callable[[], Any], what: str, deadline_s: float = 60.0) -> Any:
@@ -279,10 +278,3 @@ def each(processes: Sequence[psutil.Process], do: Callable[[psutil.Process], Any
             do(process)
         except psutil.NoSuchProcess:
             continue
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []

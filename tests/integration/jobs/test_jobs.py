@@ -11,6 +11,7 @@ import pytest
 
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.local.stack import LocalStack
+from tillstream.runners.nursery.forked import forked
 
 from .conftest import Client, change, wait_until
 
@@ -105,13 +106,9 @@ def test_a_rate_limit_is_kept(client: Client) -> None:
 
 def _harness_of(stack: LocalStack) -> psutil.Process:
     pid = next(status.pid for status in stack.ps() if status.service == "taskmanager")
-
-    def find() -> list[psutil.Process]:
-        started = psutil.Process(pid).children(recursive=True)
-        return [each for each in started if any("tillstream-harness" in part for part in each.cmdline())]
-
     # Other tests' jobs have ended: the newest harness below this TaskManager is this job's.
-    return max(wait_until(find, "a harness"), key=lambda process: process.create_time())
+    found: list[psutil.Process] = wait_until(lambda: forked(psutil.Process(pid)), "a harness")
+    return found[-1]
 
 
 @pytest.mark.parametrize("part", ["taskmanager", "warehouse", "kafka", "harness"])

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tillstream.runners.nursery.forked import forked
 from tillstream.runners.nursery.kept import BOUNDS_VARIABLE
 
 SERVER = (
@@ -43,7 +44,7 @@ def run(request):
         else:
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(5))
         child = subprocess.Popen(["sleep", "60"])
-        name_process(["named", "process"])
+        name_process(["tillstream-harness", "process"])
         print(json.dumps({"pid": os.getpid(), "child": child.pid, "nursery": os.getppid()}), flush=True)
         signal.pause()
         time.sleep(60)
@@ -172,7 +173,8 @@ def test_a_signal_is_handed_on(asking: Asking) -> None:
     """The forked process decides how to end, and what it has started ends with it."""
     process = asking.start("wait")
     found = first_line(process)
-    assert psutil.Process(found["pid"]).cmdline()[:2] == ["named", "process"]
+    assert forked(psutil.Process(), "process") == [psutil.Process(found["pid"])]
+    assert forked(psutil.Process(), "other") == []
     process.terminate()
     assert process.wait(20) == 5
     ends(found["pid"], found["child"])

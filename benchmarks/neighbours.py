@@ -1,0 +1,147 @@
+"""Measure what one client's trouble does to another client's latency.
+
+    python -m benchmarks.neighbours [--seconds 20] [--rate 20] [--dir FOLDER]
+
+A calm client's rows are timed beside a client that is idle, floods, sends what cannot be read, dies again and
+again, and takes a whole processor. What counts are the ratios to the first within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from confluent_kafka import Producer
+
+from benchmarks.fleet import Fleet, latencies, send
+from tillstream.configs import ClientConfig
+from tillstream.runners.local.ports import unusual_ports
+from tillstream.runners.local.stack import LocalStack
+from tillstream.runners.nursery.forked import forked
+
+__all__ = ["Street", "main", "measure"]
+
+_SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
+_SLOTS = 8
+# The last one wants three processors.
+_FLOOD_PER_S, _POISON_PER_S, _HOG_PER_S = 2_000, 500, 60
+_CRASH_INTERVAL_S = 3.0
+_HOG = "hog.events@1.0.0"
+
+
+class Street(Fleet):
+    """Be a calm client, a loud one, and one whose code takes a whole processor.
+
+    Args:
+        stack: that is up.
+        folder: of templates and histories.
+    """
+
+    def __init__(self, stack: LocalStack, folder: Path) -> None:
+        super().__init__(stack, 3, folder)
+        self.calm, self.loud, self.hog = self.clients
+
+    def config(self, client: str, **flink: Any) -> ClientConfig:
+        """Return a client's config."""
+        config = super().config(client, **flink)
+        if client != self.hog:
+            return config
+        model = config.plain()
+        model["entities"]["events"]["transform"] = _HOG
+        model["transforms"] = {
+            "modules": ["tillstream_hog"],
+            "path": str(Path(__file__).resolve().parent / "hog"),
+        }
+        return ClientConfig.model_validate(model)
+
+    def harness(self) -> psutil.Process | None:
+        """Return the loud client's process."""
+        pid = next(status.pid for status in self.stack.ps() if status.service == "taskmanager")
+        return next(iter(reversed(forked(psutil.Process(pid), self.loud))), None)
+
+
+def measure(street: Street, rate: int, seconds: float) -> dict[str, Any]:
+    """Return the calm client's latencies beside each trouble, and their ratios to those beside none."""
+    servers = street.stack.addresses.kafka
+    troubles: dict[str, Callable[[threading.Event], None]] = {
+        "none": lambda _: None,
+        "flood": lambda _: _ignore(send(servers, {street.loud: _FLOOD_PER_S}, seconds)),
+        "poison": lambda over: _poison(servers, street.loud, over),
+        "crash loop": lambda over: _crash(street, over),
+        "hog": lambda _: _ignore(send(servers, {street.hog: _HOG_PER_S}, seconds)),
+    }
+    figures: dict[str, Any] = {"load_average": os.getloadavg()}
+    for name, trouble in troubles.items():
+        figures[name] = _beside(street, trouble, rate, seconds)
+    alone = figures["none"].get("p95_s")
+    figures["p95_ratio"] = {
+        name: round(figures[name]["p95_s"] / alone, 2) for name in troubles if alone and figures[name]
+    }
+    return figures
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def _beside(
+    street: Street, trouble: Callable[[threading.Event], None], rate: int, seconds: float
+) -> dict[str, float]:
+    seen = {sent for sent, _ in street.rows(street.calm)}
+    over = threading.Event()
+    thread = threading.Thread(target=trouble, args=(over,))
+    thread.start()
+    sent = send(street.stack.addresses.kafka, {street.calm: rate}, seconds, first=len(seen))
+    over.set()
+    thread.join()
+    rows = street.arrived(street.calm, len(seen) + sent[street.calm])
+    return latencies([row for row in rows if row[0] not in seen])
+
+
+def _poison(servers: str, client: str, over: threading.Event) -> None:
+    producer = Producer({"bootstrap.servers": servers})
+    while not over.wait(0.1):
+        for _ in range(_POISON_PER_S // 10):
+            producer.produce(f"{client}.public.events", b"{not json", key=b"poison")
+        producer.poll(0)
+    producer.flush(30)
+
+
+def _crash(street: Street, over: threading.Event) -> None:
+    while not over.wait(_CRASH_INTERVAL_S):
+        process = street.harness()
+        if process is not None:
+            process.kill()
+
+
+def main() -> None:
+    """Measure on a stack of its own, and print JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rate", type=int, default=20, help="events a second of the calm client")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each trouble")
+    parser.add_argument("--dir", type=Path, default=None, help="folder of the stack; a temporary one")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="neighbours") as folder:
+        stack = LocalStack.open(options.dir or Path(folder, "stack"))
+        try:
+            stack.up(_SERVICES, slots=_SLOTS, ports=unusual_ports())
+            street = Street(stack, Path(folder))
+            street.build()
+            street.launch_all(1)
+            print(json.dumps(measure(street, options.rate, options.seconds), indent=1))
+            street.cancel()
+        finally:
+            stack.down(wipe=True)
+
+
+if __name__ == "__main__":
+    main()
