@@ -1,6 +1,6 @@
 """Run many clients' jobs on one stack, and measure what they cost and how soon rows arrive.
 
-    python -m benchmarks.fleet [--jobs 100] [--rate 20] [--seconds 60] [--dir FOLDER]
+    python -m benchmarks.fleet [--jobs 100] [--rate 20] [--seconds 60] [--at-once 2]
 
 Each client has a topic, a table in the warehouse and a job, launched from a template that was built before.
 Latency is from the time that an event bears, noted as it is sent, to the commit of its row. Memory is the
@@ -37,7 +37,7 @@ from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
-__all__ = ["Cost", "Fleet", "cost_of", "main", "measure", "send"]
+__all__ = ["Cost", "Fleet", "cost_of", "main", "measure", "run", "send"]
 
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 # What a client of a shared machine does with.
@@ -318,6 +318,30 @@ def measure(fleet: Fleet, rate: int, seconds: float, at_once: int) -> dict[str, 
     return figures
 
 
+def run(
+    folder: Path, jobs: int = 10, rate: int = 20, seconds: float = 20.0, at_once: int = 2
+) -> dict[str, Any]:
+    """Measure on a stack of its own.
+
+    Args:
+        folder: of the stack, and of what the jobs are made of; made if need be.
+        jobs: how many.
+        rate: events a second for each.
+        seconds: of load.
+        at_once: launches beside each other.
+    """
+    folder.mkdir(exist_ok=True)
+    stack = LocalStack.open(folder / "stack")
+    try:
+        stack.up(_SERVICES, slots=jobs + _SPARE_SLOTS, ports=unusual_ports(), progress=_say)
+        fleet = Fleet(stack, jobs, folder)
+        figures = measure(fleet, rate, seconds, at_once)
+        fleet.cancel()
+    finally:
+        stack.down(wipe=True)
+    return figures
+
+
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
@@ -331,17 +355,10 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=20, help="events a second for each client")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--at-once", type=int, default=2, help="launches beside each other")
-    parser.add_argument("--dir", type=Path, default=None, help="folder of the stack; a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleet") as folder:
-        stack = LocalStack.open(options.dir or Path(folder, "stack"))
-        try:
-            stack.up(_SERVICES, slots=options.jobs + _SPARE_SLOTS, ports=unusual_ports(), progress=_say)
-            fleet = Fleet(stack, options.jobs, Path(folder))
-            print(json.dumps(measure(fleet, options.rate, options.seconds, options.at_once), indent=1))
-            fleet.cancel()
-        finally:
-            stack.down(wipe=True)
+        figures = run(Path(folder), options.jobs, options.rate, options.seconds, options.at_once)
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

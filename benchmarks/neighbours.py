@@ -1,6 +1,6 @@
 """Measure what one client's trouble does to another client's latency.
 
-    python -m benchmarks.neighbours [--seconds 20] [--rate 20] [--dir FOLDER]
+    python -m benchmarks.neighbours [--seconds 20] [--rate 20]
 
 A calm client's rows are timed beside a client that is idle, floods, sends what cannot be read, dies again and
 again, and takes a whole processor. What counts are the ratios to the first within one run.
@@ -26,7 +26,7 @@ from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.nursery.forked import forked
 
-__all__ = ["Street", "main", "measure"]
+__all__ = ["Street", "main", "measure", "run"]
 
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 _SLOTS = 8
@@ -121,26 +121,38 @@ def _crash(street: Street, over: threading.Event) -> None:
             process.kill()
 
 
+def run(folder: Path, rate: int = 20, seconds: float = 15.0) -> dict[str, Any]:
+    """Measure on a stack of its own.
+
+    Args:
+        folder: of the stack, and of what the jobs are made of; made if need be.
+        rate: events a second of the calm client.
+        seconds: of each trouble.
+    """
+    folder.mkdir(exist_ok=True)
+    stack = LocalStack.open(folder / "stack")
+    try:
+        stack.up(_SERVICES, slots=_SLOTS, ports=unusual_ports())
+        street = Street(stack, folder)
+        street.build()
+        street.launch_all(1)
+        figures = measure(street, rate, seconds)
+        street.cancel()
+    finally:
+        stack.down(wipe=True)
+    return figures
+
+
 def main() -> None:
-    """Measure on a stack of its own, and print JSON."""
+    """Measure, and print JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rate", type=int, default=20, help="events a second of the calm client")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each trouble")
-    parser.add_argument("--dir", type=Path, default=None, help="folder of the stack; a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="neighbours") as folder:
-        stack = LocalStack.open(options.dir or Path(folder, "stack"))
-        try:
-            stack.up(_SERVICES, slots=_SLOTS, ports=unusual_ports())
-            street = Street(stack, Path(folder))
-            street.build()
-            street.launch_all(1)
-            print(json.dumps(measure(street, options.rate, options.seconds), indent=1))
-            street.cancel()
-        finally:
-            stack.down(wipe=True)
+        print(json.dumps(run(Path(folder), options.rate, options.seconds), indent=1))
 
 
 if __name__ == "__main__":

@@ -25,14 +25,37 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import commands, decode, dedup, quix, startup, tillstream_job, transactions, trust
+from benchmarks import (
+    commands,
+    decode,
+    dedup,
+    fleet,
+    neighbours,
+    quix,
+    startup,
+    tillstream_job,
+    transactions,
+    trust,
+)
 from benchmarks.load import KEYS, Load, fill
 from benchmarks.task import Task, run_apart
 from benchmarks.tillstream_job import Shape
 from tillstream.runners.local.stack import SERVICES, LocalStack
 
 _RESULTS = Path(__file__).resolve().parent / "results"
-_PARTS = ("startup", "decode", "dedup", "transactions", "files", "postgres", "trust", "latency", "recovery")
+_PARTS = (
+    "startup",
+    "decode",
+    "dedup",
+    "transactions",
+    "files",
+    "postgres",
+    "trust",
+    "latency",
+    "recovery",
+    "fleet",
+    "neighbours",
+)
 _TRUST_ROUNDS = 2
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 _PACKAGES = ("tillstream", "apache-beam", "confluent-kafka", "orjson", "msgspec", "psycopg")
@@ -205,9 +228,16 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             show(sink, results[sink])
     finally:
         stack.down(wipe=True)
-    for part in ("latency", "recovery"):
+    # On stacks of their own.
+    apart: dict[str, Callable[[Path], Any]] = {
+        "latency": commands.latency,
+        "recovery": commands.recovery,
+        "fleet": fleet.run,
+        "neighbours": neighbours.run,
+    }
+    for part, measured in apart.items():
         if part in only:
-            results[part] = getattr(commands, part)(folder / part)
+            results[part] = measured(folder / part)
             _CONSOLE.print(part, results[part])
     return results
 
