@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,26 @@ def test_without_helm_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(chart.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingToolError, match="found no helm"):
         chart.render({}, name="acme", namespace="acme")
+
+
+def test_the_helm_of_the_machine_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given chart, name, namespace and all values in one file; what it refuses is passed on."""
+    program = tmp_path / "helm"
+    program.write_text(
+        f"#!{sys.executable}\nimport json, sys\n"
+        "values = json.load(open(sys.argv[-1]))\n"
+        "if not values: sys.exit('Error: values: found none')\n"
+        "print('---\\nkind: ConfigMap')\n"
+        "print(json.dumps({'metadata': {'name': 'x', 'asked': sys.argv[1:6], 'values': values}})[1:-1])\n",
+        encoding="utf-8",
+    )
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = chart.render({"image": "i"}, name="acme", namespace="apps")
+    assert found["metadata"]["values"] == {"image": "i"}
+    assert found["metadata"]["asked"] == ["template", "acme", str(chart.CHART), "--namespace", "apps"]
+    with pytest.raises(UserError, match="chart: values: found none"):
+        chart.render({}, name="acme", namespace="apps")
 
 
 def test_the_command_writes_a_file_for_each_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

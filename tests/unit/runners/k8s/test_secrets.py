@@ -17,9 +17,22 @@ from tillstream.configs import ClientConfig
 from tillstream.configs.launching import LaunchParameters
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.template import read_manifest
+from tillstream.runners.jobs.manifest import read_agent
 from tillstream.runners.k8s.placing import place
 
 MOUNT = "/run/tillstream/secrets/acme"
+
+
+def _inside(jar: bytes) -> str:
+    """Return all that a jar says, with what is packed in it unpacked."""
+    with zipfile.ZipFile(io.BytesIO(jar)) as opened:
+        texts = [opened.read(name) for name in opened.namelist()]
+        pipeline = json.loads(opened.read("BEAM-PIPELINE/job/pipeline.json"))
+        options = json.loads(opened.read("BEAM-PIPELINE/job/pipeline-options.json"))
+    environments = pipeline["components"]["environments"].values()
+    texts += [base64.b64decode(each["payload"]) for each in environments]
+    said = read_agent(options["beam:option:user_agent:v1"])
+    return b"".join(texts).decode("latin-1") + repr(said)
 
 
 def test_no_secret_is_in_what_is_rendered(tmp_path: Path) -> None:
@@ -29,10 +42,7 @@ def test_no_secret_is_in_what_is_rendered(tmp_path: Path) -> None:
         (tmp_path / name).write_text(value, encoding="utf-8")
     manifests = rendered(launch_of(config_of("acme", TILLSTREAM_SECRETS_DIR=str(tmp_path)), tmp_path))
     (content,) = kind(manifests, "ConfigMap").values()
-    jar = base64.b64decode(content["binaryData"]["job.jar"])
-    with zipfile.ZipFile(io.BytesIO(jar)) as opened:
-        inside = b"".join(opened.read(name) for name in opened.namelist()).decode("latin-1")
-    text = yaml.safe_dump_all(manifests) + inside
+    text = yaml.safe_dump_all(manifests) + _inside(base64.b64decode(content["binaryData"]["job.jar"]))
     assert [name for name, value in secrets.items() if value in text] == []
     assert kind(manifests, "Secret") == {}
 
