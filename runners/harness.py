@@ -71,6 +71,7 @@ def _isolate(semi_persist_dir: str) -> None:
     base = Path(os.environ.get(FOLDER_VARIABLE) or Path(semi_persist_dir, "tillstream-flights"))
     # A shadow of the client's job runs beside it: what its launches leave is not that job's.
     folder = base / (bounds.job or bounds.client) / str(bounds.launch)
+    folder.mkdir(parents=True, exist_ok=True)
     _confine(bounds, folder)
     _forget_launches(folder)
     os.environ[FLIGHTS_VARIABLE] = str(folder)

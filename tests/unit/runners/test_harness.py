@@ -68,7 +68,7 @@ def test_a_death_that_was_asked_for_blames_no_record(kind: str, blamed: list[int
 
 
 def test_a_shadow_leaves_the_folder_of_the_job_that_runs(tmp_path: Path) -> None:
-    """A canary begins later than the client's job: that one's temporary files and code stay where they are."""
+    """A canary begins later than the client's job; that one's temporary files and code stay."""
     script = tmp_path / "harness.py"
     script.write_text(ISOLATED)
     running = tmp_path / "flights" / "acme" / "41"
