@@ -80,9 +80,6 @@ class Connect(Service):
             # It starts together with the broker, which takes a few seconds.
             "reconnect.backoff.max.ms": 250,
             "admin.reconnect.backoff.max.ms": 250,
-            # On a busy machine the broker, which starts beside it, may take longer than the minute that is
-            # Kafka's own; who waits for the stack has a deadline of its own.
-            "default.api.timeout.ms": 300_000,
             "config.providers": "directory",
             "config.providers.directory.class": (
                 "org.apache.kafka.common.config.provider.DirectoryConfigProvider"
