@@ -134,7 +134,14 @@ class Operator:
         sinks = {**plain["sinks"], "log": {"type": "files", "path": str(self.folder / "log")}}
         # Else a version that refuses everything stops itself on a slow machine, before it is judged.
         limits = {"errors_max": 1_000_000}
-        config = self.client.config(entities={"sales": sales}, transforms=modules, sinks=sinks, limits=limits)
+        config = self.client.config(
+            # A job without its state would read from now on, and so count too little.
+            kafka={"start": "latest"},
+            entities={"sales": sales},
+            transforms=modules,
+            sinks=sinks,
+            limits=limits,
+        )
         self.path.write_text(yaml.safe_dump(config.model_dump(mode="json", by_alias=True, exclude_none=True)))
 
     def run(self, command: str, *options: str, code: int = 0) -> dict[str, Any]:
