@@ -84,7 +84,7 @@ def launch(client: Client, jar: Path, *more: str) -> None:
         "PORT": addresses.warehouse.port,
         "FLINK": addresses.flink,
     }
-    sets = [f"--set={name}={value}" for name, value in values.items()]
+    sets = ["--timeout=240", *(f"--set={name}={value}" for name, value in values.items())]
     found = CliRunner().invoke(app, ["template", "launch", str(jar), *sets, *more], catch_exceptions=False)
     assert found.exit_code == 0, found.output
 
@@ -114,6 +114,7 @@ def code_folders(client: Client) -> list[Path]:
     return list((client.stack.layout.data / "flights" / client.name).glob("*/code"))
 
 
+@pytest.mark.timeout(600)
 def test_a_template_runs_the_code_that_it_was_built_of(client: Client, other: Client, tmp_path: Path) -> None:
     """Its client's files may have changed or gone since; others' modules of the same names do not meet it."""
     jars = {
