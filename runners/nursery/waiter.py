@@ -13,6 +13,8 @@ import _socket
 import posix
 import sys
 
+__all__ = ["main"]
+
 # sysexits.h, EX_SOFTWARE: whoever forked has ended, or refused.
 _ENDED = 70
 _FORWARDED = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP)

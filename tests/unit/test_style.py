@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 70
 MEDIAN_LINES_MAX = 200
-PRODUCT = ("configs", "io", "pipelines", "runners", "tillstream", "transforms")
+PRODUCT = ("configs", "io", "k8s", "pipelines", "runners", "tillstream", "transforms")
 
 
 def _python_files() -> list[Path]:

@@ -24,7 +24,7 @@ import sys
 del sys.path[0]
 from tillstream.runners.nursery.serving import serve
 def run(request):
-    import json, os, random, signal, subprocess, time
+    import json, os, random, signal, subprocess
     from pathlib import Path
     from tillstream.runners.nursery.kernel import name_process
     command, *rest = request.arguments
@@ -47,7 +47,7 @@ def run(request):
         name_process(["tillstream-harness", "process"])
         print(json.dumps({"pid": os.getpid(), "child": child.pid, "nursery": os.getppid()}), flush=True)
         signal.pause()
-        time.sleep(60)
+        signal.pause()
     elif command == "ask":
         # As a client's code could, that is bound by nothing.
         sys.exit(subprocess.run([sys.executable, *rest]).returncode)
