@@ -19,6 +19,10 @@ __all__ = ["FlinkRest", "JobFailedError"]
 
 _TIMEOUT_S = 30.0
 _POLL_INTERVAL_S = 0.1
+# How long a job may be about to run before a savepoint of it is given up. Source: Flink 1.19,
+# DefaultCheckpointPlanCalculator.checkAllTasksInitiated.
+_RESTART_S_MAX = 45.0
+_NOT_RUNNING = "is not being executed at the moment"
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 
 
@@ -177,7 +181,7 @@ class FlinkRest:
         self.wait(job_id, ENDED, deadline_s)
 
     def savepoint(self, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:
-        """Take a savepoint and return its path.
+        """Take a savepoint and return its path; a job that is just being started again gets its time.
 
         Args:
             job_id: the job.
@@ -189,20 +193,29 @@ class FlinkRest:
             JobFailedError: if Flink cannot take it.
             UnavailableError: if it takes longer than the deadline.
         """
-        path = f"/jobs/{job_id}/{'stop' if stop else 'savepoints'}"
-        trigger = self._call("POST", path, json={"drain": False} if stop else {"cancel-job": False})
         end_s = time.monotonic() + deadline_s
+        patient_until_s = min(end_s, time.monotonic() + _RESTART_S_MAX)
         while True:
-            answer = self._call("GET", f"/jobs/{job_id}/savepoints/{trigger['request-id']}")
-            operation = answer.get("operation") or {}
+            operation = self._savepoint(job_id, stop=stop, end_s=end_s)
             if "location" in operation:
                 return str(operation["location"])
-            if "failure-cause" in operation:
-                raise JobFailedError(
-                    f"savepoint of job {job_id}: {str(operation['failure-cause'].get('stack-trace'))[:4000]}"
-                )
+            trace = str(operation["failure-cause"].get("stack-trace"))
+            # Of a job that is just being started again.
+            if _NOT_RUNNING not in trace or time.monotonic() > patient_until_s:
+                raise JobFailedError(f"savepoint of job {job_id}: {cause_of(trace)}")
+            self.wait_for_tasks(job_id, patient_until_s - time.monotonic())
+
+    def _savepoint(self, job_id: str, *, stop: bool, end_s: float) -> dict[str, Any]:
+        """Ask for a savepoint once, and return what became of it."""
+        path = f"/jobs/{job_id}/{'stop' if stop else 'savepoints'}"
+        trigger = self._call("POST", path, json={"drain": False} if stop else {"cancel-job": False})
+        while True:
+            answer = self._call("GET", f"/jobs/{job_id}/savepoints/{trigger['request-id']}")
+            operation: dict[str, Any] = answer.get("operation") or {}
+            if operation.keys() & {"location", "failure-cause"}:
+                return operation
             if time.monotonic() > end_s:
-                raise UnavailableError(f"savepoint of job {job_id}: none after {deadline_s:.0f} s")
+                raise UnavailableError(f"savepoint of job {job_id}: none in time")
             time.sleep(_POLL_INTERVAL_S)
 
     def dispose(self, savepoint: str, deadline_s: float = 60.0) -> None:
