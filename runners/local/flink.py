@@ -27,9 +27,6 @@ from tillstream.runners.local.sizes import Sizes
 
 __all__ = ["JobManager", "SpareTaskManager", "TaskManager", "flink_settings"]
 
-# A JobManager that was killed is followed only when its session has ended. One that merely waits for a
-# processor must keep it.
-_SESSION_MS = 6000
 _OK = 200
 # What Flink's own scripts pass to a Java of version 17 (conf/config.yaml, env.java.opts.all).
 _OPENED = (
@@ -91,7 +88,7 @@ def flink_settings(context: Context) -> dict[str, object]:
         "high-availability.zookeeper.quorum": context.address("zookeeper"),
         "high-availability.storageDir": (data / "ha").as_uri(),
         "high-availability.jobmanager.port": str(context.ports["jobmanager"]),
-        "high-availability.zookeeper.client.session-timeout": _SESSION_MS,
+        "high-availability.zookeeper.client.session-timeout": context.sizes.session_ms,
         "high-availability.zookeeper.client.retry-wait": 500,
         # Jobs go on while ZooKeeper is being restarted, as long as their session lasts.
         "high-availability.zookeeper.client.tolerate-suspended-connections": True,

@@ -12,6 +12,7 @@ __all__ = ["SLOTS", "Sizes"]
 
 # Of a stack that is told nothing else; a job of parallelism n takes n of them.
 SLOTS = 8
+_SESSION_MS, _SESSION_OF_MANY_MS = 6_000, 30_000
 _CONNECTIONS = 100
 _CONNECTIONS_OF_A_JOB = 3
 
@@ -54,6 +55,15 @@ class Sizes:
     def jobmanager_heap_mb(self) -> int:
         """Return the JobManager's heap, with the dashboard's memory of ended jobs."""
         return 512 + 6 * self._more
+
+    @property
+    def session_ms(self) -> int:
+        """Return how long ZooKeeper waits for a JobManager or TaskManager that says nothing.
+
+        One that was killed is followed only then. One that merely waits for a processor must keep its
+        session: all jobs start again when it is lost, which makes processors scarcer.
+        """
+        return _SESSION_MS if self.slots <= SLOTS else _SESSION_OF_MANY_MS
 
     @property
     def connections(self) -> int:

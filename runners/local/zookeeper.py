@@ -21,8 +21,8 @@ _HEAP_MB = 64
 _CHECK_TIMEOUT_S = 2.0
 # The server that Flink's distribution carries for its own tools.
 _MAIN = "org.apache.flink.shaded.zookeeper3.org.apache.zookeeper.server.ZooKeeperServerMain"
-# A session lasts between 2 and 20 ticks, whatever its client asks for.
-_TICK_MS = 500
+# A session lasts between 2 and 20 ticks, whatever its client asks for, unless the server is told otherwise.
+_TICK_MS, _SESSION_TICKS_MAX = 500, 20
 
 
 class ZooKeeper(Service):
@@ -63,6 +63,7 @@ class ZooKeeper(Service):
         """Return the server's configuration."""
         return {
             "tickTime": _TICK_MS,
+            "maxSessionTimeout": max(self.context.sizes.session_ms, _SESSION_TICKS_MAX * _TICK_MS),
             "dataDir": self.data / "log",
             "clientPort": self.context.ports[self.port],
             "clientPortAddress": LOOPBACK,

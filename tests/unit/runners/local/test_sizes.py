@@ -19,6 +19,7 @@ from tillstream.runners.local.sizes import SLOTS, Sizes
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.state import State
 from tillstream.runners.local.toolchain import Jars
+from tillstream.runners.local.zookeeper import ZooKeeper
 
 
 def context(folder: Path, slots: int) -> Context:
@@ -42,7 +43,11 @@ def test_limits_grow_with_the_slots(tmp_path: Path) -> None:
     assert all(getattr(few, name) < getattr(many, name) for name in names)
     assert Sizes(1).task_heap_mb == few.task_heap_mb
     large = context(tmp_path, 100)
-    assert flink_settings(large)["taskmanager.numberOfTaskSlots"] == 100
+    settings = flink_settings(large)
+    assert settings["taskmanager.numberOfTaskSlots"] == 100
+    session = "high-availability.zookeeper.client.session-timeout"
+    assert (settings[session], few.session_ms) == (30_000, 6_000)
+    assert ZooKeeper(large).properties()["maxSessionTimeout"] == 30_000
     manager = TaskManager(large)
     manager.prepare()
     words = [str(word) for word in manager.command().arguments]
