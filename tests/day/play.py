@@ -7,8 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,13 @@ from tillstream.runners.local.stack import SERVICES, LocalStack
 __all__ = ["Day", "UnexpectedError"]
 
 Say = Callable[[str], None]
-Step = tuple[str, Callable[[], None]]
+Step = tuple[str, Callable[[], object], bool]
 
 _COMMAND_S_MAX = 240.0
 _REFUSED_PLAN = 30
 _REFUSED = 1
+# What a client may feel of another's operations, which are builds, starts and restores on the same processors.
+_AGE_S_MAX = 20.0
 
 
 class UnexpectedError(AssertionError):
@@ -62,12 +67,11 @@ class Day:
         try:
             self._launch()
             south = self._job(SOUTH)
-            for name, step in self._steps(traffic):
+            for name, step, hurts in self._steps(traffic):
                 self.say(name)
                 beats.oldest_s()
                 step()
-                self.ages[name] = beats.oldest_s()
-                self.say(f"  south's newest row was {self.ages[name]:.1f} s old at worst")
+                self._see(name, beats.oldest_s(), hurts=hurts)
             if self._job(SOUTH) != south:
                 raise UnexpectedError(
                     f"south's job is {self._job(SOUTH)}, expected {south}, as in the morning"
@@ -77,20 +81,32 @@ class Day:
             traffic.close()
         return next(filter(None, (difference(self.stack, client) for client in CLIENTS)), None)
 
+    def _see(self, name: str, age_s: float | None, *, hurts: bool) -> None:
+        """Note how old south's newest row was, which must be fresh where only north was touched."""
+        if age_s is None:
+            raise UnexpectedError(f"{name}: south's warehouse was not seen at all")
+        self.ages[name] = age_s
+        self.say(f"  south's newest row was {age_s:.1f} s old at worst")
+        if not hurts and age_s > _AGE_S_MAX:
+            raise UnexpectedError(
+                f"{name}: south's newest row was {age_s:.1f} s old, expected at most {_AGE_S_MAX:.0f} s"
+            )
+
     def _steps(self, traffic: Traffic) -> Iterator[Step]:
-        yield "plan what runs: no change", lambda: self._run("plan", self._north(), code=0, says="no change")
-        yield "upgrade north to 1.1.0", lambda: self._upgrade("1.1.0")
-        yield "kill the harnesses' TaskManager", lambda: self._kill("taskmanager")
-        yield "try fewer shards: refused", self._incompatible
-        yield "canary of a wrong transform: refused", self._wrong
-        yield "kill the JobManager", lambda: self._kill("jobmanager")
-        yield "roll back to 1.0.0", self._roll_back
-        yield "rescale north to 2", lambda: self._rescale(2)
-        yield "kill the TaskManager", lambda: self._kill("taskmanager")
-        yield "rescale north to 1", lambda: self._rescale(1)
-        yield "pause north over a burst", lambda: self._pause(traffic)
-        yield "kill the broker", lambda: self._kill("kafka")
-        yield "read the history", self._history
+        """Yield each step: its name, what is done, and whether it hurts what both clients share."""
+        plan = partial(self._run, "plan", self._north(), code=0, says="no change")
+        yield "plan what runs: no change", plan, False
+        yield "upgrade north to 1.1.0", partial(self._upgrade, "1.1.0"), False
+        yield "kill the harnesses' TaskManager", partial(self._kill, "taskmanager"), True
+        yield "try fewer shards: refused", self._incompatible, True
+        yield "canary of a wrong transform: refused", self._wrong, False
+        yield "kill the JobManager", partial(self._kill, "jobmanager"), True
+        yield "roll back to 1.0.0", self._roll_back, True
+        yield "rescale north to 2", partial(self._rescale, 2), False
+        yield "rescale north to 1 while the TaskManager dies", self._rescale_amid_a_kill, True
+        yield "pause north over a burst", partial(self._pause, traffic), True
+        yield "kill the broker", partial(self._kill, "kafka"), True
+        yield "read the history", self._history, True
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,6 +161,16 @@ class Day:
         if found != {parallelism}:
             raise UnexpectedError(f"found parallelism {found}, expected {parallelism}")
 
+    def _rescale_amid_a_kill(self) -> None:
+        """Kill what runs the job, and rescale it while that is started again."""
+        self.stack.kill("taskmanager")
+        starting = threading.Thread(target=self.stack.up, args=(["taskmanager"],), name="starting")
+        starting.start()
+        try:
+            self._rescale(1)
+        finally:
+            starting.join()
+
     def _pause(self, traffic: Traffic) -> None:
         self._run("pause", self._north(), code=0)
         if self._jobs(NORTH):
@@ -153,12 +179,15 @@ class Day:
         self._run("resume", self._north(), code=0)
 
     def _history(self) -> None:
-        out = self._run("history", self._north(), "--verify", "--json", code=0)
-        entries = json.loads(out)["entries"]
-        actions = [entry["action"] for entry in entries if entry["outcome"] == "done"]
-        wanted = ["launch", "upgrade", "rollback", "rescale", "rescale", "pause", "resume"]
-        if [action for action in actions if action in wanted] != wanted:
-            raise UnexpectedError(f"found the history {actions}, expected {wanted}")
+        self._run("history", self._north(), "--verify", code=0)
+        out = self._run("history", self._north(), "--json", code=0)
+        entries = json.loads(out)["clients"][0]["entries"]
+        done = [entry["action"] for entry in entries if entry["outcome"] == "done"]
+        # An action may take several entries: what it stopped, and what it started.
+        found = [action for action, _ in groupby(done)]
+        wanted = ["launch", "upgrade", "rollback", "rescale", "pause", "resume"]
+        if found != wanted:
+            raise UnexpectedError(f"found the history {found}, expected {wanted}")
 
     def _kill(self, service: str) -> None:
         self.stack.kill(service)

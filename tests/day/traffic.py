@@ -123,10 +123,10 @@ class Beats:
         self._over.set()
         self._thread.join(30)
 
-    def oldest_s(self) -> float:
-        """Return the greatest age since the last call, seconds; 0 where nothing was seen."""
+    def oldest_s(self) -> float | None:
+        """Return the greatest age since the last call, seconds; None where nothing was seen."""
         ages, self._ages = self._ages, []
-        return max(ages, default=0.0)
+        return max(ages, default=None)
 
     def _run(self) -> None:
         statement = sql.SQL("select extract(epoch from beat) from {} where id = {}").format(
