@@ -30,7 +30,7 @@ Step = tuple[str, Callable[[], object], bool]
 _COMMAND_S_MAX = 240.0
 _REFUSED_PLAN = 30
 _REFUSED = 1
-# What a client may feel of another's operations, which are builds, starts and restores on the same processors.
+# What a client may feel of another's operations: builds, starts and restores on the same processors.
 _AGE_S_MAX = 20.0
 
 
