@@ -162,9 +162,11 @@ class ReadChanges(beam.DoFn):
             offset = messages[-1].offset() + 1
             yield from self._collector.flush()
             self._read.inc(len(messages))
-        # Without messages too: what the last poll found may still wait for its turn to be published.
+        # Without messages too: what the last poll found may still wait for its turn to be published. The
+        # first poll says where it begins, and so that there is nothing to read again, where that is so.
         if self._bound is None:
-            self._session.reader.publish({(topic, partition): offset} if messages else {})
+            is_news = messages or key not in self._polled_until_ms
+            self._session.reader.publish({(topic, partition): offset} if is_news else {})
         if messages or stored is None:
             offset_state.write(encode_offset(offset))
         self._polled_until_ms[key] = time.time_ns() // 1_000_000

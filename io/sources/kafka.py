@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from tillstream.configs.launching import current_launch
 from tillstream.io.kafka_client import connection_settings
 from tillstream.pipelines.errors import MissingToolError, UnavailableError
 
@@ -108,6 +109,8 @@ class KafkaReader:
         self._taken_s: dict[Partition, float] = {}
         self._committed: dict[Partition, int] = {}
         self._next_commit_s = 0.0
+        launch = current_launch()
+        self._generation = 0 if launch is None else launch.generation
 
     def topics(self) -> dict[str, int]:
         """Return every topic of the cluster with its number of partitions; empty when it cannot be asked."""
@@ -224,7 +227,11 @@ class KafkaReader:
             self._ends.pop(partition, None)
 
     def publish(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit offsets to the consumer group, at most once a second, for lag tools."""
+        """Commit offsets to the consumer group, at most once a second, for lag tools.
+
+        Each has the launch's generation as its metadata: who waits for a job that reads something again must
+        not take another one's offset for it.
+        """
         from confluent_kafka import KafkaException, TopicPartition
 
         with self._lock:
@@ -233,7 +240,10 @@ class KafkaReader:
             if now_s < self._next_commit_s or not self._committed:
                 return
             self._next_commit_s = now_s + _COMMIT_INTERVAL_S
-            wanted = [TopicPartition(*partition, offset) for partition, offset in self._committed.items()]
+            wanted = [
+                TopicPartition(*partition, offset, str(self._generation))
+                for partition, offset in self._committed.items()
+            ]
             try:
                 self._consumer.commit(offsets=wanted, asynchronous=True)
             except KafkaException as error:

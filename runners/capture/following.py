@@ -56,13 +56,21 @@ class JobFollower:
             for partition in sorted(known.partitions)
         }
 
-    def await_read(self, ends: Mapping[Partition, int], until_s: float, turn: Callable[[], None]) -> None:
+    def await_read(
+        self,
+        ends: Mapping[Partition, int],
+        until_s: float,
+        turn: Callable[[], None],
+        generation: int | None = None,
+    ) -> None:
         """Wait until the job has read up to these offsets.
 
         Args:
             ends: offsets, each the one behind the last that counts.
             until_s: when to give up, by the monotonic clock, in seconds.
             turn: called between looks.
+            generation: the first whose offsets count: a job that reads something again finds those of the one
+                before it. By default all do.
 
         Raises:
             StackError: if it has not in time, or ends.
@@ -74,7 +82,8 @@ class JobFollower:
             asked = [TopicPartition(*partition) for partition in wanted]
             for found in self._consumer.committed(asked, timeout=_TIMEOUT_S):
                 place = (found.topic, found.partition)
-                if found.error is None and found.offset >= wanted.get(place, found.offset):
+                is_its = generation is None or _generation(found.metadata) >= generation
+                if found.error is None and is_its and found.offset >= wanted.get(place, found.offset):
                     wanted.pop(place, None)
             if wanted:
                 self._pause(until_s, turn, f"read {', '.join(sorted({topic for topic, _ in wanted}))}")
@@ -111,3 +120,8 @@ class JobFollower:
         self._job = self._running()
         turn()
         time.sleep(_POLL_S)
+
+
+def _generation(metadata: str | None) -> int:
+    """Return which launch has published an offset; those of older releases, and of others, do not say."""
+    return int(metadata) if metadata is not None and metadata.isdecimal() else 0

@@ -143,28 +143,32 @@ def _of_sink(config: ClientConfig, name: str, since: Horizon, until: Horizon) ->
                 yield Leftover(name, entity, count[0], keys, condition)
 
 
-def caught_up(config: ClientConfig, timeout_s: float) -> bool:
+def caught_up(config: ClientConfig, generation: int, timeout_s: float) -> bool:
     """Wait until a client's job has read and written all that its topics hold now; tell whether it has.
 
     Args:
         config: the client's.
+        generation: of the launch that reads again, or the first of several: what the group's offsets said
+            before it, tells where the undone version was.
         timeout_s: how long to wait, seconds.
     """
+    from confluent_kafka import KafkaException
+
     from tillstream.io.kafka_client import connection_settings
     from tillstream.runners.capture.following import JobFollower
 
     until_s = time.monotonic() + timeout_s
     try:
         follower = JobFollower(config, connection_settings(config.kafka, config.client))
-    except UserError:
+    except TillstreamError:
         return False
     try:
         ends = {place: end for topic in config.topics for place, end in follower.ends(topic).items()}
-        follower.await_read(ends, until_s, lambda: None)
+        follower.await_read(ends, until_s, lambda: None, generation)
         # Rows are written when the checkpoint behind them is complete; by the next one they are.
         for _ in range(2):
             follower.await_checkpoint(until_s, lambda: None)
-    except TillstreamError:
+    except (TillstreamError, KafkaException):
         return False
     finally:
         follower.close()
@@ -202,7 +206,7 @@ def look_after(
         wait_s: how long to wait, seconds.
     """
     again = f"'tillstream rollback {config.client} --leftovers' tells what is left of the undone version"
-    if not caught_up(config, wait_s):
+    if not caught_up(config, entry.generation or 0, wait_s):
         job.say(f"it has not read again all that there was within {wait_s:.0f} s: {again}")
         return {"leftovers": None, "letters": None}
     since, until = (msgspec.convert(entry.horizons.get(name, {}), _HORIZONS) for name in ("since", "until"))

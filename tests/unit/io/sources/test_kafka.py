@@ -9,7 +9,8 @@ import confluent_kafka
 import pytest
 
 from tillstream.configs import ClientConfig
-from tillstream.io.read_changes import Ticks
+from tillstream.configs.launching import LAUNCH_VARIABLE, LaunchParameters
+from tillstream.io.read_changes import ReadChanges, Ticks, _encode_tick, encode_offset
 from tillstream.io.sources.kafka import KafkaReader
 
 CONFIG: dict[str, Any] = {
@@ -119,3 +120,32 @@ def test_an_idle_reader_asks_as_often_as_it_is_polled(poll_ms: int, wait_ms: int
     """But twice a second, so that a new partition need not wait."""
     KafkaReader(config(poll_interval_ms=poll_ms).kafka, "a", "group")
     assert Broker.settings["fetch.wait.max.ms"] == wait_ms
+
+
+def test_published_offsets_name_their_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for one launch must not take another one's for it."""
+    published: list[tuple[int, str]] = []
+
+    def commit(_: Broker, offsets: list[Any], asynchronous: bool) -> None:  # noqa: FBT001
+        assert asynchronous
+        published.extend((each.offset, each.metadata) for each in offsets)
+
+    monkeypatch.setattr(Broker, "commit", commit, raising=False)
+    monkeypatch.setenv(LAUNCH_VARIABLE, LaunchParameters(7, 1).encode())
+    KafkaReader(config().kafka, "a", "group").publish({("t", 0): 5})
+    assert published == [(5, "7")]
+
+
+def test_the_first_poll_says_where_reading_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing has come: nothing is read again then. Later ones say what they have read."""
+    published: list[dict[tuple[str, int], int]] = []
+    read = ReadChanges(config())
+    read.setup()
+    try:
+        monkeypatch.setattr(read._session.reader, "publish", published.append)
+        state = type("State", (), {"read": lambda _: encode_offset(5), "write": lambda *_: None})()
+        for tick_ms in (1 << 50, 1 << 51):
+            assert list(read.process((b"key", _encode_tick(("t", 0, tick_ms))), state)) == []
+    finally:
+        read.teardown()
+    assert published == [{("t", 0): 5}, {}]

@@ -42,6 +42,8 @@ class Rest:
 class Consumer:
     """Be a client that knows a group's offsets."""
 
+    metadata = "1"
+
     def __init__(self, _: dict[str, Any]) -> None:
         self.offset = 0
 
@@ -49,7 +51,8 @@ class Consumer:
         """Return the offsets of partitions, one further each time."""
         self.offset += 1
         return [
-            confluent_kafka.TopicPartition(each.topic, each.partition, self.offset) for each in partitions
+            confluent_kafka.TopicPartition(each.topic, each.partition, self.offset, self.metadata)
+            for each in partitions
         ]
 
 
@@ -82,6 +85,23 @@ def test_offsets_are_waited_for(follower: JobFollower) -> None:
     turns: list[int] = []
     follower.await_read({("t", 0): 3, ("t", 1): 0}, time.monotonic() + 5, lambda: turns.append(1))
     assert len(turns) == 2
+
+
+@pytest.mark.parametrize("metadata", ["", "1", "of another tool"])
+def test_offsets_of_an_earlier_launch_do_not_count(
+    follower: JobFollower, monkeypatch: pytest.MonkeyPatch, metadata: str
+) -> None:
+    """They are at the end already, whatever the job has still to read again."""
+    monkeypatch.setattr(Consumer, "metadata", metadata)
+    turns: list[int] = []
+
+    def turn() -> None:
+        turns.append(1)
+        if len(turns) == 4:
+            Consumer.metadata = "2"
+
+    follower.await_read({("t", 0): 1}, time.monotonic() + 5, turn, 2)
+    assert len(turns) == 4
 
 
 def test_what_did_not_happen_is_said(follower: JobFollower) -> None:
