@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tillstream.configs.launching import LaunchParameters
 from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.launch import parameters_of
 from tillstream.runners.flink.rest import JobFailedError
@@ -17,7 +18,7 @@ from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.manifest import JobInfo, Manifest
 from tillstream.runners.jobs.many import Done
-from tillstream.runners.jobs.resuming import Place, last_job, last_stop, place_of
+from tillstream.runners.jobs.resuming import Place, beginning_of, last_job, last_stop, place_of
 from tillstream.runners.jobs.selection import LOADING, Chosen
 
 __all__ = ["From", "built", "cancel", "launch", "pause", "resume"]
@@ -66,7 +67,10 @@ def launch(chosen: Chosen, say: Say, wanted: From) -> Done:
             return _compared(job, running, manifest)
         place = _start_of(job, wanted)
         say(f"starting from {place.path or 'nothing'}: {place.why}")
-        started = job.start(template, "launch", savepoint=place.path, deadline_s=wanted.timeout_s)
+        parameters = None if wanted.fresh or place.path else _parameters(job, manifest)
+        started = job.start(
+            template, "launch", savepoint=place.path, parameters=parameters, deadline_s=wanted.timeout_s
+        )
     return _started(job, "launched", started.job_id, place.path)
 
 
@@ -92,6 +96,11 @@ def _start_of(job: ClientJob, wanted: From) -> Place:
     if wanted.savepoint is not None:
         return Place(wanted.savepoint, "as it was asked for")
     return Place(None, "as it was asked for") if wanted.fresh else place_of(job)
+
+
+def _parameters(job: ClientJob, manifest: Manifest) -> LaunchParameters:
+    """Return the parameters of a launch in the place of a job that has left no state."""
+    return parameters_of(manifest.model(), beginning_of(job))
 
 
 def _compared(job: ClientJob, job_id: str, manifest: Manifest) -> Done:
@@ -231,7 +240,10 @@ def resume(chosen: Chosen, say: Say, timeout_s: float) -> Done:
                 f"'tillstream launch {job.client}' goes on from its newest checkpoint"
             )
         template = _template_of(job, stop, entries)
-        started = job.start(template, "resume", savepoint=stop.taken, deadline_s=timeout_s)
+        parameters = None if stop.taken else _parameters(job, read_manifest(template))
+        started = job.start(
+            template, "resume", savepoint=stop.taken, parameters=parameters, deadline_s=timeout_s
+        )
     return _started(job, "resumed", started.job_id, stop.taken)
 
 

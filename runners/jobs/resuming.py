@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from tillstream.configs.source import StartAt
 from tillstream.pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    from tillstream.configs import ClientConfig
     from tillstream.runners.flink.rest import FlinkRest
     from tillstream.runners.jobs.history import Entry
     from tillstream.runners.jobs.job import ClientJob
 
-__all__ = ["Place", "last_job", "last_stop", "place_of"]
+__all__ = ["Place", "beginning_of", "last_job", "last_stop", "place_of"]
 
 _STOPS = ("pause", "cancel")
+# Where a launch that began at `latest` notes which instant that was.
+_START = "/source/kafka/start"
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,29 @@ def place_of(job: ClientJob) -> Place:
     if job_id is None:
         return Place(None, "it was never launched before")
     return _place_of_job(job, job_id, is_known=last is not None, entries=entries)
+
+
+def beginning_of(job: ClientJob) -> ClientConfig:
+    """Return the config of a launch that goes on where the client's last job was, and finds no state of it.
+
+    `latest` is then the instant that it was for that job, whose place it takes: what has come since is read.
+    """
+    kafka = job.config.source.kafka
+    entries = job.history.entries()
+    stop = last_stop(entries)
+    if kafka is None or kafka.start != "latest" or (stop is not None and stop.forgotten):
+        return job.config
+    last = next(
+        (each for each in reversed(entries) if each.template and each.job_id and each.action != "canary"),
+        None,
+    )
+    start = None if last is None else last.overrides.get(_START)
+    if not isinstance(start, dict):
+        return job.config
+    source = job.config.source.model_copy(
+        update={"kafka": kafka.model_copy(update={"start": StartAt.model_validate(start)})}
+    )
+    return job.config.model_copy(update={"source": source})
 
 
 def last_stop(entries: Sequence[Entry]) -> Entry | None:
