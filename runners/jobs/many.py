@@ -44,6 +44,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, {cl
 
 AT_ONCE = 4
 _EXIT_FAILED = 1
+_EXIT_BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class Done:
         detail: a sentence.
         facts: what `--json` shows beside them.
         is_good: whether the command has done what it was asked to.
+        exit_code: of the command, where it is not and there is a single client.
     """
 
     outcome: str
     detail: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     is_good: bool = True
+    exit_code: int = _EXIT_FAILED
 
 
 Work = Callable[[Chosen, Callable[[str], None]], Done]
@@ -86,7 +89,8 @@ class Group:
 def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
     """Do something for each client of a group, print what became of them, and exit with 1 if any failed.
 
-    What fails for one client stops no other. For a single client an error is raised as it is.
+    What fails for one client stops no other. For a single client an error is raised as it is; as JSON it
+    is printed, and the exit code is the same.
 
     Args:
         group: whose.
@@ -105,8 +109,9 @@ def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
         except TillstreamError as error:
             if not is_many and not as_json:
                 raise
-            kind = "refused" if isinstance(error, UserError) else "failed"
-            return Done(kind, str(error), is_good=False)
+            if isinstance(error, UserError):
+                return Done("refused", str(error), is_good=False, exit_code=_EXIT_BAD_INPUT)
+            return Done("failed", str(error), is_good=False)
 
     with ThreadPoolExecutor(min(group.at_once, len(chosen))) as pool:
         found = list(pool.map(one, chosen))
@@ -122,7 +127,7 @@ def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
     else:
         typer.echo(f"{chosen[0].client}: {found[0].outcome}{found[0].detail and f', {found[0].detail}'}")
     if not all(done.is_good for done in found):
-        raise typer.Exit(_EXIT_FAILED)
+        raise typer.Exit(_EXIT_FAILED if is_many else found[0].exit_code)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

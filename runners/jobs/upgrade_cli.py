@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from tillstream.runners.jobs.selection import Chosen
 
 __all__ = ["rollback", "upgrade"]
+
+# As shells have it of a command that SIGINT has ended.
+_EXIT_INTERRUPTED = 130
 
 _Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _Loss = Annotated[
@@ -181,12 +185,13 @@ def _ask(question: str) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[Event]:
-    """Turn the first SIGINT or SIGTERM into a wish that workers see; a second one ends the command."""
+    """Turn the first SIGINT or SIGTERM into a wish that workers see; a second one ends the process."""
     stop = Event()
 
     def wish(number: int, frame: object) -> None:  # noqa: ARG001
         if stop.is_set():
-            raise KeyboardInterrupt
+            # An exception would wait for the workers: they are what takes too long.
+            os._exit(_EXIT_INTERRUPTED)
         stop.set()
         typer.echo("ending: what is under way is undone; once more ends the command itself", err=True)
 

@@ -62,3 +62,14 @@ def test_a_single_clients_error_is_raised(group: Group, capsys: pytest.CaptureFi
         carry_out(Group(["globex"], folder=group.folder), work, as_json=False)
     carry_out(Group(["acme"], folder=group.folder), work, as_json=False)
     assert capsys.readouterr().out == "acme: launched, job 1\n"
+
+
+@pytest.mark.parametrize(("client", "code"), [("globex", 1), ("initech", 2)])
+def test_json_changes_no_exit_code(
+    group: Group, capsys: pytest.CaptureFixture[str], client: str, code: int
+) -> None:
+    """What a person can mend ends a command for one client with 2, as without it."""
+    with pytest.raises(typer.Exit) as caught:
+        carry_out(Group([client], folder=group.folder), work, as_json=True)
+    assert caught.value.exit_code == code
+    assert len(json.loads(capsys.readouterr().out)["clients"]) == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,31 @@ def test_a_signal_is_a_wish(config: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(upgrading, "upgrade", upgrade)
     run("upgrade", config, "--yes", code=1)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+STUBBORN = """
+import os, signal, sys, threading
+from tillstream.cli import app
+from tillstream.runners.jobs import upgrading
+
+def upgrade(chosen, say, wanted, stop):
+    os.kill(os.getpid(), signal.SIGINT)
+    stop.wait(30)
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.Event().wait(300)
+
+upgrading.upgrade = upgrade
+app(["upgrade", sys.argv[1], "--yes"])
+"""
+
+
+def test_a_second_signal_ends_the_command_at_once(config: str) -> None:
+    """Whatever its worker does."""
+    ended = subprocess.run(
+        [sys.executable, "-c", STUBBORN, config], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "ending: what is under way is undone" in ended.stderr
 
 
 def test_a_roll_back_can_be_aimed(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
