@@ -10,6 +10,7 @@ import datetime as dt
 import fcntl
 import getpass
 import hashlib
+import logging
 import os
 import shutil
 import socket
@@ -27,6 +28,7 @@ __all__ = ["ACTOR_VARIABLE", "HISTORY_VARIABLE", "Entry", "History", "history_fo
 HISTORY_VARIABLE = "TILLSTREAM_HISTORY"
 ACTOR_VARIABLE = "TILLSTREAM_ACTOR"
 _VERSION = 1
+_log = logging.getLogger(__name__)
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,6 +53,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         overrides: of the launch, by JSON pointer; see `configs/launching.py`.
         undoes: the first generation that a roll-back takes back; 0 for none.
         horizons: by `since` and `until`, and by sink, when what was undone wrote; see `aftermath.Horizon`.
+        replaces: generation of the launch whose job an upgrade takes the place of; 0 for none.
     """
 
     action: str
@@ -71,6 +74,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     overrides: dict[str, Any] = {}
     undoes: int = 0
     horizons: dict[str, Any] = {}
+    replaces: int = 0
 
 
 def history_folder() -> Path:
@@ -92,12 +96,21 @@ class History:
         self.path = self.folder / f"{client}.jsonl"
 
     def append(self, entry: Entry) -> Entry:
-        """Add an entry, with time, actor and the digest of the line before it, and return it as written."""
+        """Add an entry, with time, actor and the digest of the line before it, and return it as written.
+
+        A line that was not written to its end, because the disk was full or the machine died, is taken out:
+        nobody was told that it is there.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.path.open("a+b") as log:
             fcntl.flock(log, fcntl.LOCK_EX)
             log.seek(0)
-            lines = log.read().splitlines()
+            held = log.read()
+            whole = _whole(held)
+            if len(whole) < len(held):
+                _log.warning("%s: took out a last line that was cut short: %r", self.path, held[len(whole) :])
+                log.truncate(len(whole))
+            lines = whole.splitlines()
             written = msgspec.structs.replace(
                 entry,
                 at=entry.at or dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds"),
@@ -110,13 +123,13 @@ class History:
         return written
 
     def entries(self) -> list[Entry]:
-        """Return all entries, oldest first.
+        """Return all entries, oldest first; a last line that was cut short is none.
 
         Raises:
             UserError: if a line was changed, taken out, or is of another version; names file and line.
         """
         try:
-            lines = self.path.read_bytes().splitlines()
+            lines = _whole(self.path.read_bytes()).splitlines()
         except FileNotFoundError:
             return []
         found: list[Entry] = []
@@ -163,6 +176,11 @@ class History:
     def jar(self, digest: str) -> Path:
         """Return the file of a template that was kept."""
         return self.folder / "jars" / f"{digest}.jar"
+
+
+def _whole(held: bytes) -> bytes:
+    """Return the lines of a log that were written to their ends."""
+    return held[: held.rfind(b"\n") + 1]
 
 
 def _digest(line: bytes) -> str:

@@ -74,3 +74,26 @@ def test_a_template_is_kept_once(history: History, tmp_path: Path) -> None:
     digest = history.keep(template)
     assert history.keep(template) == digest
     assert history.jar(digest).read_bytes() == b"jar"
+
+
+@pytest.mark.parametrize("torn", [b'{"action":"cancel","outc', b'{"action":"cancel","outcome":"done"}'])
+def test_a_line_that_was_cut_short_is_taken_out(
+    history: History, caplog: pytest.LogCaptureFixture, torn: bytes
+) -> None:
+    """A full disk stops no command: what is whole is read, and the next entry follows that; it is said so."""
+    with history.path.open("ab") as log:
+        log.write(torn)
+    assert [entry.action for entry in history.entries()] == ["launch", "pause", "resume"]
+    history.append(Entry("upgrade", "done"))
+    assert [entry.action for entry in history.entries()] == ["launch", "pause", "resume", "upgrade"]
+    assert torn not in history.path.read_bytes()
+    assert "took out a last line that was cut short" in caplog.text
+
+
+def test_a_first_line_that_was_cut_short_is_none(tmp_path: Path) -> None:
+    """The log is as if it had never been begun."""
+    history = History("acme", tmp_path)
+    history.path.write_bytes(b'{"act')
+    assert history.entries() == []
+    history.append(Entry("launch", "done"))
+    assert [entry.previous for entry in history.entries()] == [""]
