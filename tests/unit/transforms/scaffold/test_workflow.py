@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,49 @@ def test_its_jobs_wait_for_each_other() -> None:
     # The one that is planned is the one that is deployed.
     built = [step["with"]["path"] for step in jobs["check"]["steps"] if "upload" in step.get("uses", "")]
     assert built == [parsed()["env"]["TEMPLATE"]]
+
+
+@pytest.mark.parametrize(
+    ("job_id", "verdict", "steps"),
+    [
+        ("j1", "restore", ["Upgrade"]),
+        (None, "new", ["Launch"]),
+        # It was paused, cancelled, or has failed: there is no job to upgrade.
+        (None, "restore", ["Launch"]),
+    ],
+)
+def test_what_runs_is_upgraded_and_what_does_not_is_launched(
+    tmp_path: Path, job_id: str | None, verdict: str, steps: list[str]
+) -> None:
+    """By what the plan says of the job, not by its verdict."""
+    jobs = parsed()["jobs"]
+    (plan,) = (step["run"] for step in jobs["plan"]["steps"] if step.get("id") == "plan")
+    (tmp_path / "plan.json").write_text(json.dumps({"verdict": verdict, "job_id": job_id}))
+    lines = [line.replace("python", sys.executable, 1) for line in plan.splitlines() if "python -c" in line]
+    subprocess.run(
+        ["/bin/sh", "-ec", "\n".join(lines)],
+        cwd=tmp_path,
+        env={"GITHUB_OUTPUT": str(tmp_path / "output")},
+        check=True,
+    )
+    outputs = dict(line.split("=") for line in (tmp_path / "output").read_text().splitlines())
+    assert outputs["verdict"] == verdict
+    assert {name: f"${{{{ steps.plan.outputs.{name} }}}}" for name in outputs} == jobs["plan"]["outputs"]
+    conditions = {step["name"]: step.get("if", "") for step in jobs["deploy"]["steps"] if "name" in step}
+    chosen = f"${{{{ needs.plan.outputs.runs == '{outputs['runs']}' }}}}"
+    assert [name for name, condition in conditions.items() if condition == chosen] == steps
+
+
+def test_nobody_from_outside_runs_code_in_production() -> None:
+    """A fork's pull request is checked on GitHub's machines; the runner near production takes none of it."""
+    for job in parsed()["jobs"].values():
+        if "production" in job["runs-on"] and "environment" not in job:
+            assert "head.repo.full_name == github.repository" in job["if"]
+
+
+def test_a_roll_back_is_not_cancelled_by_a_push() -> None:
+    """GitHub cancels a run that waits in a group as soon as another one comes."""
+    assert "inputs.roll_back && '-roll-back'" in parsed()["concurrency"]["group"]
 
 
 def test_no_secret_is_in_it() -> None:
