@@ -38,7 +38,7 @@ def build(
         Path | None, typer.Option("--output", "-o", help="File to write.  [default: CLIENT.jar]")
     ] = None,
     fat: Annotated[
-        bool, typer.Option("--fat", help="Carry the runner's jars, for clusters that lack them (94 MB).")
+        bool, typer.Option("--fat", help="Carry the runner's jars, for clusters that lack them (98 MB).")
     ] = False,
     values: _Set = None,
     as_json: AsJson = False,
