@@ -106,7 +106,7 @@ def _parameters(job: ClientJob, manifest: Manifest) -> LaunchParameters:
 def _compared(job: ClientJob, job_id: str, manifest: Manifest) -> Done:
     info = job.rest.info(job_id)
     if info is not None and _is_same(info, manifest, job):
-        _note_lost(job, job_id, info)
+        job.note_running(job_id)
         return _started(job, "runs already", job_id, None)
     raise UserError(
         f"client {job.client}: found job {job_id} at {job.rest.url}, other than would be launched, "
@@ -130,17 +130,6 @@ def _shaping(config: dict[str, Any]) -> dict[str, Any]:
     kafka = config["source"].get("kafka")
     source = config["source"] if kafka is None else {"kafka": {**kafka, "start": None}}
     return {name: value for name, value in {**config, "source": source}.items() if name not in _IDLE}
-
-
-def _note_lost(job: ClientJob, job_id: str, info: JobInfo) -> None:
-    """Complete the history where the answer to a launch was lost, and its job runs all the same."""
-    entries = job.history.entries()
-    if any(entry.job_id == job_id for entry in entries):
-        return
-    for entry in reversed(entries):
-        if entry.generation == info.launch.generation:
-            job.note(entry, "done", job_id=job_id, reason="found running", at="", actor="")
-            return
 
 
 def _started(job: ClientJob, outcome: str, job_id: str, savepoint: str | None) -> Done:
@@ -168,6 +157,7 @@ def pause(chosen: Chosen, say: Say, timeout_s: float) -> Done:
         running = job.running_id()
         if running is None:
             return _paused_already(job)
+        job.note_running(running)
         entry = Entry("pause", "started", job_id=running)
         job.history.append(entry)
         reason = None
@@ -231,6 +221,7 @@ def resume(chosen: Chosen, say: Say, timeout_s: float) -> Done:
     with job.exclusive("resume"):
         running = job.running_id()
         if running is not None:
+            job.note_running(running)
             return _started(job, "runs already", running, None)
         entries = job.history.entries()
         stop = last_stop(entries)

@@ -13,7 +13,7 @@ from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.aftermath import horizons_of
 from tillstream.runners.jobs.job import ClientJob, Started
-from tillstream.runners.jobs.launches import Launched, launches, unfinished
+from tillstream.runners.jobs.launches import Launched, launches, replaced_by, unfinished
 from tillstream.runners.jobs.resuming import place_of
 
 __all__ = ["generation_of", "go_back", "jar_of", "mend"]
@@ -84,7 +84,7 @@ def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | 
         what was started, in words; None for nothing.
 
     Raises:
-        UserError: if what it was started from is not to be found.
+        UserError: if what it was started from, or took the place of, is not to be found.
         TillstreamError: as `ClientJob.start` does.
     """
     all_ = launches(job.history.entries())
@@ -102,11 +102,11 @@ def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | 
         return _mend_rollback(job, all_, last, running=running, reason=reason, timeout_s=timeout_s)
     if running is not None:
         return None
-    before = [each for each in all_ if each.generation < last.generation and each.entry.outcome == "done"]
+    before = replaced_by(all_, last)
     savepoint = last.entry.savepoint or place_of(job).path
     # Without one in the history the new version was never started.
     undoes = last.generation if last.entry.savepoint else 0
-    started = go_back(job, before[-1], savepoint, reason=reason, undoes=undoes, timeout_s=timeout_s)
+    started = go_back(job, before, savepoint, reason=reason, undoes=undoes, timeout_s=timeout_s)
     job.note(last.entry, "rolled_back", reason=reason, at="", actor="")
     return f"{reason}; job {started.job_id} of the version before runs from {savepoint}"
 

@@ -223,6 +223,24 @@ class ClientJob:
         """
         return self.rest.savepoint(job_id, stop=True, deadline_s=deadline_s)
 
+    def note_running(self, job_id: str) -> None:
+        """Note that a launch has held which was given up, or whose answer was lost, and whose job runs.
+
+        Flink goes on trying after a command has waited long enough: without this no roll-back would lead to
+        what such a launch has started.
+        """
+        try:
+            info = self.rest.info(job_id)
+        except ValueError:  # of another release: it can still be paused
+            return
+        if info is None:
+            return
+        for entry in reversed(self.history.entries()):
+            if entry.generation == info.launch.generation:
+                if entry.outcome != "done":
+                    self.note(entry, "done", job_id=job_id, reason="found running", at="", actor="")
+                return
+
     def note(self, entry: Entry, outcome: str, **changes: Any) -> Entry:
         """Append an entry to the history: another one, with another outcome."""
         return self.history.append(msgspec.structs.replace(entry, outcome=outcome, **changes))

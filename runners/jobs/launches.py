@@ -10,7 +10,7 @@ from tillstream.configs.launching import LaunchParameters
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.jobs.history import Entry
 
-__all__ = ["Goal", "Launched", "goal_of", "kept", "launches", "unfinished"]
+__all__ = ["Goal", "Launched", "goal_of", "kept", "launches", "replaced_by", "unfinished"]
 
 _DONE = "done"
 _SHOWN = 10
@@ -56,7 +56,7 @@ class Goal:
     Attributes:
         launch: whose template is run again.
         savepoint: the state that it was left in; None where nobody took any.
-        undone: the launches since, oldest first.
+        undone: the launches since, oldest first, without upgrades that ended before they stopped anything.
     """
 
     launch: Launched
@@ -109,13 +109,37 @@ def goal_of(all_: Sequence[Launched], current: int, wanted: int | None = None) -
     else:
         now = next((each for each in all_ if each.generation == current), None)
         good = [each for each in kept(all_) if each.generation < current]
-        found = next((each for each in reversed(good) if now is None or not _same(each, now)), None)
+        found = None if now is None else _replaced(all_, now)
+        if found is None or now is None or _same(found, now):
+            found = next((each for each in reversed(good) if now is None or not _same(each, now)), None)
     if found is None:
         lines = "".join(f"\n  {each.line()}" for each in before[-_SHOWN:]) or " none"
         what = "an earlier launch of another version" if wanted is None else f"an earlier launch {wanted}"
         raise UserError(f"roll back: found no such launch, expected {what}; launches before this one:{lines}")
-    since = tuple(each for each in all_ if each.generation > found.generation)
+    later = (each for each in all_ if each.generation > found.generation)
+    since = tuple(each for each in later if each.generation == current or not _never_began(each))
     return Goal(found, next((each.entry.savepoint for each in since), None), since)
+
+
+def replaced_by(all_: Sequence[Launched], upgraded: Launched) -> Launched:
+    """Return the launch whose job an upgrade has stopped, or was to stop.
+
+    Raises:
+        UserError: if the history does not have it.
+    """
+    found = _replaced(all_, upgraded)
+    if found is None and not upgraded.entry.replaces:
+        # Earlier releases did not note it.
+        before = [each for each in all_ if each.generation < upgraded.generation]
+        found = next((each for each in reversed(before) if each.entry.outcome == _DONE), None)
+    if found is None:
+        left = upgraded.entry.savepoint
+        place = f" --savepoint {left}" if left else ""
+        raise UserError(
+            f"upgrade {upgraded.generation}: found no launch in the history that it took the place of, "
+            f"expected one to go back to: 'tillstream launch{place}' goes on from what was left"
+        )
+    return found
 
 
 def unfinished(all_: Sequence[Launched]) -> Launched | None:
@@ -126,6 +150,15 @@ def unfinished(all_: Sequence[Launched]) -> Launched | None:
     # A roll-back that failed has left no job running.
     ended = {_DONE, "rolled_back"} if last.entry.action == "rollback" else {_DONE, "rolled_back", "failed"}
     return None if last.entry.outcome in ended else last
+
+
+def _replaced(all_: Sequence[Launched], upgraded: Launched) -> Launched | None:
+    return next((each for each in all_ if each.generation == upgraded.entry.replaces), None)
+
+
+def _never_began(launch: Launched) -> bool:
+    """Tell whether a launch failed before anything was stopped for it, or from nothing."""
+    return launch.entry.outcome == "failed" and launch.entry.savepoint is None
 
 
 def _same(one: Launched, other: Launched) -> bool:

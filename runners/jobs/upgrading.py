@@ -33,7 +33,7 @@ from tillstream.runners.jobs.going_back import go_back, jar_of, mend
 from tillstream.runners.jobs.health import Counts, observe
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
-from tillstream.runners.jobs.launches import Launched, launches, unfinished
+from tillstream.runners.jobs.launches import Launched, launches, replaced_by, unfinished
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.rolling_back import leftovers_of
 from tillstream.runners.jobs.selection import Chosen
@@ -164,20 +164,25 @@ class _Upgrade:
         with uploaded(job.rest, self.template, parameters, job.say) as jar_id:
             # What Flink cannot make a job of is found here.
             job.rest.stages(jar_id, entry_class=ENTRY_CLASS, parallelism=parameters.parallelism)
-            entry = job.history.append(job.entry("upgrade", self.template, parameters))
+            if self.stop.is_set():
+                return Done("not begun", "it was interrupted", {"job_id": running}, is_good=False)
+            # Whatever its own command saw of it: from here on it is what leads back.
+            job.note_running(running)
+            noted = job.entry("upgrade", self.template, parameters, replaces=old.generation)
+            entry = job.history.append(noted)
             step = _Step(running, old, before, jar_id, parameters, plan.drops_state)
             return self._switch(step, entry)
 
     def _unchanged(self, running: str) -> Done:
         """Finish an upgrade whose command died while it watched; what runs is what is wanted."""
         job = self.job
-        last = unfinished(launches(job.history.entries()))
+        all_ = launches(job.history.entries())
+        last = unfinished(all_)
         info = job.rest.info(running)
         if last is None or info is None or info.launch.generation != last.generation:
             return Done("runs already", f"job {running}", {"job_id": running})
-        earlier = [each for each in launches(job.history.entries()) if each.generation < last.generation]
         job.say("an upgrade to this was never watched to its end")
-        return self._judged(running, earlier[-1], None, last.entry)
+        return self._judged(running, replaced_by(all_, last), None, last.entry)
 
     def _way_back(self, running: str) -> Launched:
         """Return the launch that runs, with its template in the history."""

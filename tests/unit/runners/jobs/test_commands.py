@@ -97,6 +97,31 @@ def test_a_pause_is_gone_on_from_exactly(commands: Commands) -> None:
     assert commands.resume().outcome == "runs already"
 
 
+@pytest.mark.parametrize("command", ["launch", "pause", "resume"])
+def test_a_launch_that_was_given_up_and_runs_is_noted(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """By whoever finds it: Flink goes on trying after the command has ended."""
+    if command == "resume":
+        commands.launch()
+        commands.pause()
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "wait_for_tasks", _give_up)
+        with pytest.raises(JobFailedError):
+            (commands.resume if command == "resume" else commands.launch)()
+    failed = History("acme").entries()[-1]
+    assert (failed.outcome, failed.job_id) == ("failed", commands.cluster.known[-1]["jid"])
+    for _ in range(2):
+        getattr(commands, command)()
+    found = [each for each in History("acme").entries() if each.generation == failed.generation]
+    assert [each.outcome for each in found] == ["started", "failed", "done"]
+    assert (found[-1].reason, found[-1].job_id) == ("found running", failed.job_id)
+
+
+def _give_up(*_: object) -> None:
+    raise JobFailedError("not all tasks run after 60 s")
+
+
 def test_a_launch_goes_on_from_a_pause(commands: Commands) -> None:
     """With what the config says now."""
     commands.launch()

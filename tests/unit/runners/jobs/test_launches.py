@@ -8,11 +8,11 @@ import pytest
 
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.jobs.history import Entry
-from tillstream.runners.jobs.launches import goal_of, launches, unfinished
+from tillstream.runners.jobs.launches import goal_of, launches, replaced_by, unfinished
 
 
 def history(*lines: tuple[Any, ...]) -> list[Entry]:
-    """Return entries of (action, outcome, generation, template, savepoint)."""
+    """Return entries of (action, outcome, generation, template, savepoint, and what it replaces)."""
     return [
         Entry(
             action,
@@ -21,8 +21,9 @@ def history(*lines: tuple[Any, ...]) -> list[Entry]:
             generation=generation,
             template=template,
             savepoint=savepoint,
+            replaces=replaces[0] if replaces else 0,
         )
-        for action, outcome, generation, template, savepoint in lines
+        for action, outcome, generation, template, savepoint, *replaces in lines
     ]
 
 
@@ -68,6 +69,26 @@ def test_entries_of_one_launch_become_one() -> None:
             id="past one that was undone",
         ),
         pytest.param(
+            [LAUNCHED, ("upgrade", "failed", 2, "b", None), ("upgrade", "done", 3, "c", "/s1")],
+            3,
+            1,
+            "/s1",
+            [3],
+            id="past one that stopped nothing",
+        ),
+        pytest.param(
+            [
+                LAUNCHED,
+                ("upgrade", "started", 2, "b", "/s1"),
+                ("upgrade", "done", 3, "c", "/s2", 2),
+            ],
+            3,
+            2,
+            "/s2",
+            [3],
+            id="one that was never watched to its end",
+        ),
+        pytest.param(
             [LAUNCHED, UPGRADED, ("upgrade", "done", 3, "c", "/s2"), ("rollback", "done", 4, "b", "/s2")],
             4,
             1,
@@ -84,6 +105,29 @@ def test_where_a_roll_back_goes(
     found = goal_of(launches(history(*entries)), current)
     assert (found.launch.generation, found.savepoint) == (goal, savepoint)
     assert [each.generation for each in found.undone] == undone
+
+
+@pytest.mark.parametrize(
+    ("replaces", "goal"),
+    [pytest.param(2, 2, id="as it says"), pytest.param(0, 1, id="of an earlier release: the last that held")],
+)
+def test_an_upgrade_says_what_it_replaces(replaces: int, goal: int) -> None:
+    """Whatever the history says of that one."""
+    entries = history(
+        LAUNCHED,
+        ("upgrade", "started", 2, "b", "/s1"),
+        ("upgrade", "failed", 3, "c", None),
+        ("upgrade", "started", 4, "d", "/s2", replaces),
+    )
+    all_ = launches(entries)
+    assert replaced_by(all_, all_[-1]).generation == goal
+
+
+def test_an_upgrade_of_nothing_known_leads_nowhere() -> None:
+    """It is said how to go on."""
+    all_ = launches(history(("launch", "failed", 1, "a", None), ("upgrade", "started", 2, "b", "/s1")))
+    with pytest.raises(UserError, match=r"found no launch in the history .*--savepoint /s1"):
+        replaced_by(all_, all_[-1])
 
 
 def test_a_launch_can_be_named() -> None:

@@ -2,106 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from typing import Any
 
+import msgspec
 import pytest
 
 from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.flink.rest import JobFailedError
-from tillstream.runners.flink.template import read_manifest
-from tillstream.runners.jobs import aftermath, commands, plan, rolling_back, upgrading
+from tillstream.runners.jobs import rolling_back, upgrading
 from tillstream.runners.jobs.history import History
-from tillstream.runners.jobs.manifest import JobInfo
-from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.planned import Loss, Plan
-from tillstream.runners.jobs.rolling_back import Back, rollback, ways_back
-from tillstream.runners.jobs.upgrading import Wanted, upgrade
-from tillstream.runners.jobs.watching import Look, UnhealthyError
+from tillstream.runners.jobs.rolling_back import ways_back
+from tillstream.runners.jobs.watching import UnhealthyError
 
 from .cluster import Cluster, chosen, install
-from .test_watching import health
-
-NEWER = "dedup: {horizon_s: 5}\n"
-
-
-class Death(BaseException):
-    """Stand for SIGKILL."""
-
-
-class Commands:
-    """Do something to acme, whose first version runs as j1.
-
-    Attributes:
-        cluster: where.
-        verdict: of each plan.
-        fault: raised when a job is started by an upgrade, or while it is watched.
-        lines: what is said.
-    """
-
-    def __init__(self, folder: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.cluster = cluster
-        self.plan = Plan("acme", "restore")
-        self.start_fault: BaseException | None = None
-        self.watch_fault: BaseException | None = None
-        self.stop = Event()
-        self.lines: list[str] = []
-        self._patch(monkeypatch)
-        commands.launch(chosen(folder), self.lines.append, commands.From())
-
-    def _patch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(upgrading, "built", commands.built)
-        monkeypatch.setattr(upgrading, "uploaded", self._uploaded)
-        monkeypatch.setattr(upgrading, "run_uploaded", self._run)
-        monkeypatch.setattr(upgrading, "await_running", lambda *_: None)
-        monkeypatch.setattr(upgrading, "watch", self._watch)
-        monkeypatch.setattr(upgrading, "observe", lambda *_: health(7))
-        monkeypatch.setattr(upgrading, "lag_of", lambda _: nullcontext(lambda: 0))
-        monkeypatch.setattr(plan, "plan_of", lambda *_: self.plan)
-        monkeypatch.setattr(aftermath, "caught_up", lambda *_: True)
-        monkeypatch.setattr(rolling_back, "is_gone", lambda _: False)
-        monkeypatch.setattr(Cluster, "stages", lambda *_, **__: {}, raising=False)
-
-    @contextmanager
-    def _uploaded(self, rest: object, template: Path, *_: object) -> Iterator[Path]:
-        del rest
-        yield template
-
-    def _run(self, rest: Cluster, jar: Path, parameters: Any, *, savepoint: str, drops_state: bool) -> str:
-        assert not drops_state
-        if self.start_fault is not None:
-            raise self.start_fault
-        return rest.add(JobInfo(read_manifest(jar), parameters), savepoint)
-
-    def _watch(self, *_: object, **__: object) -> list[Look]:
-        if self.watch_fault is not None:
-            raise self.watch_fault
-        return [Look(0, health(9), 0)]
-
-    def upgrade(self, more: str = NEWER, **wanted: Any) -> Done:
-        """Upgrade it."""
-        return upgrade(chosen(self.folder, more), self.lines.append, Wanted(**wanted), self.stop)
-
-    def rollback(self, **wanted: Any) -> Done:
-        """Roll it back."""
-        return rollback(chosen(self.folder, NEWER), self.lines.append, Back(**wanted))
-
-    def jobs(self) -> list[tuple[str, str | None, int]]:
-        """Return of each job its state, what it was started from, and its config's horizon."""
-        found = []
-        for each in self.cluster.known:
-            horizon_s = each["info"].config().dedup.horizon_s
-            found.append((each["state"], each["from"], 0 if horizon_s == 86_400 else horizon_s))
-        return found
-
-    def history(self) -> list[tuple[str, str]]:
-        """Return what has come to an end."""
-        entries = History("acme").entries()
-        return [(entry.action, entry.outcome) for entry in entries if entry.outcome != "started"]
+from .operations import NEWER, Commands, Death
 
 
 @pytest.fixture
@@ -203,6 +119,22 @@ def test_whoever_was_told_to_end_begins_nothing(acme: Commands) -> None:
     assert acme.history() == [("launch", "done")]
 
 
+def test_whoever_is_told_to_end_in_time_stops_nothing(
+    acme: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that comes before the old job is stopped is of no consequence."""
+
+    def interrupt(*_: object, **__: object) -> dict[str, str]:
+        acme.stop.set()
+        return {}
+
+    monkeypatch.setattr(Cluster, "stages", interrupt)
+    done = acme.upgrade()
+    assert (done.outcome, done.is_good, done.facts["job_id"]) == ("not begun", False, "j1")
+    assert acme.jobs() == [("RUNNING", None, 0)]
+    assert [entry.action for entry in History("acme").entries()] == ["launch", "launch"]
+
+
 def test_a_version_that_does_badly_is_undone(acme: Commands) -> None:
     """What it has delivered is taken back; the reason is said and kept."""
     acme.watch_fault = UnhealthyError("9 of 9 events became dead letters")
@@ -263,7 +195,10 @@ def test_a_death_before_the_savepoint_was_noted(acme: Commands, monkeypatch: pyt
 
 @pytest.mark.parametrize("is_good", ["yes", ""])
 def test_a_death_while_it_is_watched(acme: Commands, is_good: str) -> None:
-    """The next upgrade watches it to the end, and keeps it or goes back."""
+    """The next upgrade watches it to the end, and keeps it or goes back: not to one that never ran."""
+    Cluster.refusal = JobFailedError("x.E: declined")
+    acme.upgrade("dedup: {horizon_s: 6}\n")
+    Cluster.refusal = None
     acme.watch_fault = Death()
     with pytest.raises(Death):
         acme.upgrade()
@@ -280,6 +215,51 @@ def test_a_death_while_it_is_watched_leaves_a_way_back(acme: Commands) -> None:
         acme.upgrade()
     assert acme.rollback().outcome == "rolled back"
     assert acme.jobs()[-1] == ("RUNNING", SAVED, 0)
+
+
+def test_a_death_between_the_jobs_leads_back_to_the_version_that_was_stopped(acme: Commands) -> None:
+    """Also where that one was never watched to its end: its state is no other version's."""
+    acme.watch_fault = Death()
+    with pytest.raises(Death):
+        acme.upgrade()
+    acme.start_fault = Death()
+    with pytest.raises(Death):
+        acme.upgrade("dedup: {horizon_s: 6}\n")
+    entries = History("acme").entries()
+    assert entries[-1].replaces == next(each.generation for each in entries if each.action == "upgrade")
+    assert acme.rollback().outcome == "rolled back"
+    assert acme.jobs() == [
+        ("FINISHED", None, 0),
+        ("FINISHED", SAVED, 5),
+        ("RUNNING", "file:/savepoint-j2", 5),
+    ]
+
+
+@pytest.mark.parametrize("ends", ["done", ""])
+def test_a_version_whose_launch_was_given_up_is_a_way_back(acme: Commands, ends: str) -> None:
+    """It ran: Flink went on trying after the command had ended."""
+    launched = History("acme").entries()[-1]
+    History("acme").append(msgspec.structs.replace(launched, outcome="failed", at="", actor=""))
+    if ends:
+        acme.upgrade()
+        found = ways_back(rolling_back.ClientJob(chosen(acme.folder).load()))
+        assert [each.generation for each in found] == [launched.generation]
+    else:
+        acme.start_fault = Death()
+        with pytest.raises(Death):
+            acme.upgrade()
+    assert acme.rollback().outcome == "rolled back"
+    assert acme.jobs()[-1] == ("RUNNING", SAVED, 0)
+
+
+def test_a_roll_back_passes_an_upgrade_that_stopped_nothing(acme: Commands) -> None:
+    """It has left no state to go back to."""
+    Cluster.refusal = JobFailedError("x.E: declined")
+    acme.upgrade("dedup: {horizon_s: 6}\n")
+    Cluster.refusal = None
+    acme.upgrade()
+    assert acme.rollback().facts["savepoint"] == SAVED
+    assert acme.jobs() == [("FINISHED", None, 0), ("FINISHED", SAVED, 5), ("RUNNING", SAVED, 0)]
 
 
 def test_where_it_cannot_go_back_either_a_roll_back_can_later(
