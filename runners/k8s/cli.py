@@ -73,7 +73,7 @@ def render(
     for client in clients:
         with _launch(client, template, namespace, savepoint, suspended=suspended) as found:
             launch = found if generation is None else found.at(generation)
-            documents = [launch.values()] if only_values else _manifests(launch, given)
+            documents = [_for_helm(launch)] if only_values else _manifests(launch, given)
         text = yaml.safe_dump_all(documents, sort_keys=False, width=2**20)
         if output is None:
             typer.echo(text, nl=False)
@@ -214,13 +214,23 @@ def _built(config: ClientConfig, jar: Path) -> Path:
     return jar
 
 
+def _for_helm(launch: ClusterLaunch) -> dict[str, Any]:
+    # The Secret wants the namespace before Helm comes, and Helm takes over nothing that it has not made.
+    return launch.values() | {"namespace": {"create": False}}
+
+
 def _manifests(launch: ClusterLaunch, given: dict[str, Any]) -> list[dict[str, Any]]:
     from tillstream.runners.k8s import chart
     from tillstream.runners.k8s.names import resource_of
+    from tillstream.runners.k8s.reach import endpoints_of, whole_namespaces
 
     # What the config says goes before: a values file must not name another client's Secret keys or hosts.
     values = chart.merged(given, launch.values())
-    return chart.render(values, name=resource_of(launch.config.client), namespace=launch.namespace)
+    found = chart.render(values, name=resource_of(launch.config.client), namespace=launch.namespace)
+    placed = (given.get("network") or {}).get("peers") or {}
+    for line in whole_namespaces(endpoints_of(launch.config), placed):
+        _say(f"warning: {line}")
+    return found
 
 
 def _line(state: JobState) -> str:

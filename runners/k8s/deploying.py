@@ -133,7 +133,7 @@ def snapshot_of(name: str, namespace: str) -> dict[str, Any]:
         "metadata": {
             "generateName": f"{name}-",
             "namespace": namespace,
-            "labels": {"tillstream.dev/client": name, "app.kubernetes.io/managed-by": "tillstream"},
+            "labels": {"tillstream.dev/client": name, "app.kubernetes.io/name": "tillstream"},
         },
         "spec": {
             "backoffLimit": 0,

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tillstream.pipelines.errors import MissingToolError, UnavailableError, UserError
-from tillstream.runners.k8s.names import MANAGED, OPERATOR_VERSION
+from tillstream.runners.k8s.names import OPERATOR_VERSION, OURS
 
 __all__ = ["Kubectl"]
 
@@ -67,7 +67,7 @@ class Kubectl:
     def deployments(self, namespace: str | None = None) -> list[dict[str, Any]]:
         """Return the FlinkDeployments of tillstream's in a namespace, by default in all."""
         where = ["-A"] if namespace is None else ["-n", namespace]
-        answer = json.loads(self._run(["get", "flinkdeployments", *where, "-l", MANAGED, "-o", "json"]))
+        answer = json.loads(self._run(["get", "flinkdeployments", *where, "-l", OURS, "-o", "json"]))
         return list(answer["items"])
 
     def create(self, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,14 @@ class ClusterLaunch:
                 another client's, or the jar is too large.
         """
         config, placed, parameters = self._wanted(), place(self.config), self.parameters()
-        jar = self._jar(parameters)
+        jar, flink = self._jar(parameters), config.flink
+        size = len(jar) + sum(len(base64.b64decode(each)) for each in placed.files.values())
+        if size > _CONFIG_MAP_BYTES_MAX:
+            raise UserError(
+                f"{self.template}: found a job of {size // 1000} kB, expected at most "
+                f"{_CONFIG_MAP_BYTES_MAX // 1000}, which fit into a ConfigMap: put large modules "
+                "into the image"
+            )
         return {
             "client": {
                 "name": config.client,
@@ -84,8 +91,9 @@ class ClusterLaunch:
                 "generation": self.generation,
                 "entryClass": ENTRY_CLASS,
                 "parallelism": parameters.parallelism,
-                "processes": config.flink.processes,
-                "memoryMb": config.flink.memory_mb_max or 0,
+                "processes": flink.processes,
+                "memoryMb": flink.memory_mb_max or 0,
+                "rocksdbMemoryMb": flink.rocksdb_memory_mb if flink.state_backend == "rocksdb" else 0,
                 "files": placed.files,
                 "savepoint": self.savepoint or "",
                 "state": "suspended" if self.suspended else "running",
@@ -125,11 +133,4 @@ class ClusterLaunch:
         with tempfile.TemporaryDirectory() as folder:
             jar = Path(folder, "job.jar")
             launchable(self.template, jar, parameters)
-            content = jar.read_bytes()
-        if len(content) > _CONFIG_MAP_BYTES_MAX:
-            raise UserError(
-                f"{self.template}: found a job of {len(content) // 1000} kB, expected at most "
-                f"{_CONFIG_MAP_BYTES_MAX // 1000}, which fit into a ConfigMap: put large modules "
-                "into the image"
-            )
-        return content
+            return jar.read_bytes()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tillstream.pipelines.errors import UserError
 
-__all__ = ["GENERATION", "JOB", "MANAGED", "OPERATOR_VERSION", "namespace_of", "resource_of"]
+__all__ = ["GENERATION", "JOB", "OPERATOR_VERSION", "OURS", "namespace_of", "resource_of"]
 
 # What the chart is written for, and its output checked against (tests/unit/runners/k8s/schemas).
 OPERATOR_VERSION = "1.15"
 # Annotations of a FlinkDeployment: digest of what it runs, and the launch's generation.
 JOB = "tillstream.dev/job"
 GENERATION = "tillstream.dev/generation"
-# Selects all that is tillstream's.
-MANAGED = "app.kubernetes.io/managed-by=tillstream"
+# Selects all that is tillstream's. Not by managed-by, which Helm sets to its own name.
+OURS = "app.kubernetes.io/name=tillstream"
 
 
 def resource_of(client: str) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tillstream.configs import ClientConfig, GcsSink, HttpSink, KafkaSink, PostgresSink, forms
 from tillstream.pipelines.errors import UserError
 
-__all__ = ["Endpoint", "endpoints_of"]
+__all__ = ["Endpoint", "endpoints_of", "whole_namespaces"]
 
 _HTTPS = 443
 _HTTP = 80
@@ -17,6 +18,8 @@ _HTTP = 80
 _STORAGE = "storage.googleapis.com"
 _TOKENS = "oauth2.googleapis.com"
 _METADATA = "169.254.169.254"
+# k8s/chart/tillstream/templates/_helpers.tpl reads it likewise.
+_SERVICE = re.compile(r"[^.]+(?:\.[^.]+)*\.(?P<namespace>[^.]+)\.svc(?:\..*)?")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,21 @@ def endpoints_of(config: ClientConfig) -> list[Endpoint]:
     if problems:
         raise UserError("\n".join(problems))
     return found
+
+
+def whole_namespaces(endpoints: Iterable[Endpoint], placed: Container[str]) -> list[str]:
+    """Return a sentence for each service that a job can reach only together with all of its namespace.
+
+    Args:
+        endpoints: of the job.
+        placed: hosts whose place is given under network.peers.
+    """
+    return [
+        f"{each.name}: {each.host} opens port {', '.join(map(str, each.ports))} of every pod in namespace "
+        f"{found['namespace']}: place it under network.peers with a podSelector"
+        for each in endpoints
+        if each.host not in placed and (found := _SERVICE.fullmatch(each.host)) is not None
+    ]
 
 
 _Addresses = Iterator[tuple[str, str, list[tuple[str, int]]]]

@@ -2,9 +2,9 @@
 {{- $name := include "tillstream.name" . -}}
 {{- $storage := include "tillstream.storage" . -}}
 taskmanager.numberOfTaskSlots: {{ .Values.taskManager.slots | quote }}
-# Python's memory lies outside of the JVM, in the same container.
-taskmanager.memory.task.off-heap.size: {{ include "tillstream.pythonMb" . }}m
-taskmanager.memory.managed.size: {{ .Values.state.managedMemoryMb }}m
+# Python's memory and RocksDB's lie outside of the JVM's heap, in the same container.
+taskmanager.memory.task.off-heap.size: {{ include "tillstream.outsideMb" . }}m
+taskmanager.memory.managed.size: {{ include "tillstream.managedMb" . }}m
 # As shares of the whole these would grow with what is Python's.
 taskmanager.memory.network.min: 128m
 taskmanager.memory.network.max: 128m
@@ -16,10 +16,6 @@ taskmanager.network.memory.floating-buffers-per-gate: "1024"
 taskmanager.network.memory.max-buffers-per-channel: "1024"
 taskmanager.rpc.port: "6122"
 kubernetes.taskmanager.service-account: {{ $name }}-worker
-state.backend.type: {{ .Values.state.backend }}
-{{- if eq .Values.state.backend "rocksdb" }}
-state.backend.incremental: "true"
-{{- end }}
 state.checkpoints.dir: {{ $storage }}/checkpoints
 state.savepoints.dir: {{ $storage }}/savepoints
 state.checkpoints.num-retained: "3"
@@ -48,3 +44,22 @@ kubernetes.operator.deployment.rollback.enabled: "false"
 # Ticks tell it nothing about backlog, and writers know their parallelism from the launch.
 job.autoscaler.enabled: "false"
 {{- end -}}
+
+{{- /* Flink's own also writes files, up to 1 GB of them, which would fill the log folder and evict the pod. */}}
+{{- define "tillstream.log4j" -}}
+rootLogger.level = INFO
+rootLogger.appenderRef.console.ref = console
+
+appender.console.name = console
+appender.console.type = CONSOLE
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = %d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %-60c %x - %m%n
+
+# At DEBUG the Beam runner renders each element: gigabytes in minutes.
+logger.beam.name = org.apache.beam
+logger.beam.level = INFO
+
+# Each client that is made prints its whole configuration.
+logger.kafkaconfig.name = org.apache.kafka.common.config.AbstractConfig
+logger.kafkaconfig.level = WARN
+{{ end -}}

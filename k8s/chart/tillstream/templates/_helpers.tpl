@@ -35,8 +35,15 @@ labels:
 {{ .Values.secret.name | default (printf "%s-secrets" (include "tillstream.name" .)) }}
 {{- end -}}
 
-{{- define "tillstream.pythonMb" -}}
-{{ mul .Values.job.processes (.Values.job.memoryMb | default .Values.taskManager.pythonMemoryMb) }}
+{{- /* No stage takes any; Flink wants a size, since a share of the whole would grow with the rest. */ -}}
+{{- define "tillstream.managedMb" -}}
+64
+{{- end -}}
+
+{{- /* Memory outside of the JVM: 120 of what Python's processes are forked from, these, and RocksDB. */ -}}
+{{- define "tillstream.outsideMb" -}}
+{{- $python := mul .Values.job.processes (.Values.job.memoryMb | default .Values.taskManager.pythonMemoryMb) -}}
+{{ add 120 $python (mul .Values.taskManager.slots .Values.job.rocksdbMemoryMb) }}
 {{- end -}}
 
 {{- /* Peers of a host: as values say, else what its name tells. Takes {root, endpoint}. */ -}}

@@ -38,8 +38,10 @@ capabilities:
 - name: tmp
   mountPath: /tmp
 {{- if .Values.storage.claim }}
+# The client's own folder: what other clients keep in the same claim is out of its sight.
 - name: storage
-  mountPath: {{ .Values.storage.dir | trimPrefix "file://" }}
+  mountPath: {{ include "tillstream.storage" . | trimPrefix "file://" }}
+  subPath: {{ include "tillstream.name" . }}
 {{- end }}
 {{- end -}}
 
@@ -166,6 +168,7 @@ spec:
         {{- range .Values.client.folders }}
         - name: sink-{{ .sink | replace "_" "-" }}
           mountPath: {{ .path }}
+          subPath: {{ include "tillstream.name" $ }}/{{ .sink }}
         {{- end }}
   volumes:
     {{- include "tillstream.volumes" . | nindent 4 }}

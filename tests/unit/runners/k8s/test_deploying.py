@@ -188,14 +188,17 @@ def test_applying_what_runs_already_changes_nothing(
 
 
 def test_status_tells_who_is_ill(cluster: Cluster) -> None:
-    """A line for each job and exit code 1 if one is not as it is wanted; JSON has it all."""
+    """A line for each job and exit code 1 if one is not as it is wanted; JSON has it all.
+
+    What Helm has brought is found too: it puts its own name into managed-by.
+    """
     cluster.answers(
         get=[{"items": [deployment(), deployment("FAILED", "FAILED", metadata={"name": "globex"})]}]
     )
     answer = CliRunner().invoke(app, ["k8s", "status"])
     assert answer.exit_code == 1
     assert "globex" in answer.stdout
-    assert "app.kubernetes.io/managed-by=tillstream" in cluster.asked()[0][0]
+    assert "app.kubernetes.io/name=tillstream" in cluster.asked()[0][0]
     shown = json.loads(CliRunner().invoke(app, ["k8s", "status", "--json"]).stdout)
     assert [(job["client"], job["healthy"]) for job in shown["jobs"]] == [("acme", True), ("globex", False)]
     cluster.answers(get=[{"items": [deployment()]}])

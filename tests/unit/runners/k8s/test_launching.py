@@ -99,6 +99,8 @@ def test_a_client_has_a_name_on_kubernetes(client: str, name: str) -> None:
         ({"network": {"apiServer": {"cidrs": []}}}, "network.apiServer.cidrs: found none"),
         ({"taskManagr": {"slots": 2}}, "taskManagr"),
         ({"taskManager": {"slot": 2}}, "slot"),
+        ({"serviceAccount": {"annotations": {"role": "of all"}}}, "annotations"),
+        ({"state": {"backend": "rocksdb"}}, "state"),
         ({"flinkConfiguration": {"parallelism.default": 2}}, "flinkConfiguration"),
     ],
 )
@@ -162,6 +164,41 @@ def test_the_command_writes_a_file_for_each_client(tmp_path: Path, monkeypatch: 
     found = list(chart.yaml.safe_load_all((tmp_path / "out" / "acme.yaml").read_text(encoding="utf-8")))
     assert found == rendered(launch)
     answer = CliRunner().invoke(app, [*arguments, "--only-values"])
-    assert (
-        chart.yaml.safe_load(answer.stdout)["client"]["endpoints"][1]["host"] == "db.sales.svc.cluster.local"
+    only = chart.yaml.safe_load(answer.stdout)
+    assert only["client"]["endpoints"][1]["host"] == "db.sales.svc.cluster.local"
+    # Helm owns nothing that it has not made, and the Secret wants its namespace before.
+    assert "Namespace" in {each["kind"] for each in found}
+    made = chart.render(chart.merged(CLUSTER, only), name="acme", namespace="apps")
+    assert "Namespace" not in {each["kind"] for each in made}
+
+
+def test_a_service_that_opens_its_namespace_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pods of a namespace cannot be told apart by a service's name; one that is placed is not told."""
+    for name, value in IN_CLUSTER.items():
+        monkeypatch.setenv(name, value)
+    place = {"podSelector": {"matchLabels": {"app": "db"}}}
+    cluster = chart.merged(CLUSTER, {"network": {"peers": {"db.sales.svc.cluster.local": {"to": [place]}}}})
+    values = tmp_path / "values.yaml"
+    values.write_text(chart.yaml.safe_dump(cluster), encoding="utf-8")
+    template = launch_of(config_of("acme"), tmp_path).template
+    answer = CliRunner().invoke(
+        app, ["k8s", "render", "acme", "--template", str(template), "-f", str(values)]
     )
+    (line,) = [each for each in answer.stderr.splitlines() if each.startswith("warning: ")]
+    assert line.startswith(
+        "warning: source-kafka: bootstrap.kafka.svc opens port 9092 of every pod in namespace kafka"
+    )
+
+
+def test_what_travels_beside_the_job_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ConfigMap holds the jar and the files together."""
+    monkeypatch.setattr(launching, "_CONFIG_MAP_BYTES_MAX", 100_000)
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(bytes(100_000))
+    config = config_of("acme")
+    kafka = config.source.kafka
+    assert kafka is not None
+    launch_of(config, tmp_path).values()
+    source = config.source.model_copy(update={"kafka": kafka.model_copy(update={"ssl_ca_file": str(ca)})})
+    with pytest.raises(UserError, match=r"which fit into a ConfigMap"):
+        launch_of(config.model_copy(update={"source": source}), tmp_path).values()

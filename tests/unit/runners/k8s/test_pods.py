@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.runners.k8s.rendering import Manifests, kind, pod
+from tests.unit.runners.k8s.rendering import Manifests, config_of, kind, launch_of, pod, rendered
 
 ROLES = ["jobManager", "taskManager"]
 
@@ -80,10 +81,57 @@ def test_what_would_break_exactly_once_is_off(manifests: Callable[[str], Manifes
 def test_the_container_holds_java_and_python(
     client: str, python_mb: int, manifests: Callable[[str], Manifests]
 ) -> None:
-    """A TaskManager's memory is its JVM's, plus the limit of its Python process (flink.memory_mb_max)."""
+    """A TaskManager's memory is its JVM's, plus its Python process's limit and what that is forked from."""
     spec = _spec(manifests(client))
-    assert spec["taskManager"]["resource"]["memory"] == f"{1280 + 64 + python_mb}m"
-    assert spec["flinkConfiguration"]["taskmanager.memory.task.off-heap.size"] == f"{python_mb}m"
+    assert spec["taskManager"]["resource"]["memory"] == f"{1280 + 64 + 120 + python_mb}m"
+    assert spec["flinkConfiguration"]["taskmanager.memory.task.off-heap.size"] == f"{120 + python_mb}m"
+
+
+def test_the_container_holds_rocksdb_of_each_slot(tmp_path: Path) -> None:
+    """Flink does not account for a size that is fixed for each slot; the backend is the config's alone."""
+    config = config_of("acme")
+    flink = config.flink.model_copy(update={"state_backend": "rocksdb", "rocksdb_memory_mb": 300})
+    launch = launch_of(config.model_copy(update={"flink": flink}), tmp_path)
+    spec = _spec(rendered(launch, taskManager={"slots": 3}))
+    outside = 120 + 2048 + 3 * 300
+    assert spec["taskManager"]["resource"]["memory"] == f"{1280 + 64 + outside}m"
+    settings = spec["flinkConfiguration"]
+    assert settings["taskmanager.memory.task.off-heap.size"] == f"{outside}m"
+    assert not [name for name in settings if name.startswith("state.backend")]
+
+
+def test_nothing_fills_the_log_folder(manifests: Callable[[str], Manifests]) -> None:
+    """Log4j has one appender, the console; Flink's own file would outgrow the emptyDir and evict the pod."""
+    text = _spec(manifests("acme"))["logConfiguration"]["log4j-console.properties"]
+    settings = dict(line.split(" = ", 1) for line in text.splitlines() if " = " in line)
+    assert {value for name, value in settings.items() if name.startswith("rootLogger.appenderRef")} == {
+        settings["appender.console.name"]
+    }
+    assert {name.split(".")[1] for name in settings if name.startswith("appender.")} == {"console"}
+    assert settings["appender.console.type"] == "CONSOLE"
+
+
+def test_a_clients_role_is_its_own(tmp_path: Path) -> None:
+    """Of annotations by client each gets its own, so that no client's code has another one's role."""
+    roles = {"annotations": {"acme": {"role": "a"}, "globex": {"role": "g"}}}
+    for client in ("acme", "globex"):
+        found = kind(rendered(launch_of(config_of(client), tmp_path), serviceAccount=roles), "ServiceAccount")
+        assert {each["metadata"]["annotations"]["role"] for each in found.values()} == {client[0]}
+    found = kind(rendered(launch_of(config_of("acme"), tmp_path)), "ServiceAccount")
+    assert not any("annotations" in each["metadata"] for each in found.values())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_claim_shows_a_client_its_own_folder(role: str, tmp_path: Path) -> None:
+    """Only that is mounted, where its checkpoints lie; what others keep in the claim stays unseen."""
+    storage = {"dir": "file:///flink-data/", "claim": "state"}
+    found = rendered(launch_of(config_of("globex"), tmp_path), storage=storage)
+    mounts = {each["name"]: each for each in pod(found, role)["containers"][0]["volumeMounts"]}
+    assert mounts["storage"] == {"name": "storage", "mountPath": "/flink-data/globex", "subPath": "globex"}
+    settings = _spec(found)["flinkConfiguration"]
+    assert settings["state.checkpoints.dir"] == "file:///flink-data/globex/checkpoints"
+    if role == "taskManager":
+        assert mounts["sink-archive"]["subPath"] == "globex/archive"
 
 
 def test_evictions_and_failures_take_few_at_once(manifests: Callable[[str], Manifests]) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from tests.unit.runners.k8s.rendering import CLUSTER, Manifests, config_of, kind, launch_of, rendered
+from tillstream.runners.k8s import chart
 from tillstream.runners.k8s.deploying import snapshot_of
 
 SCHEMAS = Path(__file__).with_name("schemas")
@@ -108,10 +110,9 @@ def test_every_value_leads_to_what_fits(tmp_path: Path) -> None:
         "imagePullSecrets": [{"name": "pull"}],
         "labels": {"team": "data"},
         "storage": {"dir": "file:///flink-data", "claim": "state"},
-        "state": {"backend": "rocksdb", "managedMemoryMb": 512},
         "jobManager": {**pods, "replicas": 2},
         "taskManager": {**pods, "slots": 2},
-        "serviceAccount": {"annotations": {"iam": "writer"}},
+        "serviceAccount": {"annotations": {"globex": {"iam": "writer"}}},
         "secret": {"name": "globex"},
         "priorityClassName": "high",
         "network": {
@@ -127,7 +128,25 @@ def test_every_value_leads_to_what_fits(tmp_path: Path) -> None:
     assert [problem for each in found for problem in problems(each)] == []
     settings = kind(found, "FlinkDeployment")["globex"]["spec"]["flinkConfiguration"]
     assert settings["state.checkpoints.num-retained"] == "5"
+    accounts = kind(found, "ServiceAccount").values()
+    assert [each["metadata"]["annotations"] for each in accounts] == [{"iam": "writer"}] * 2
     assert settings["state.checkpoints.dir"] == "file:///flink-data/globex/checkpoints"
+
+
+def test_the_pages_example_renders(tmp_path: Path) -> None:
+    """cluster.yaml of docs/kubernetes.md gives the client its role, and Kafka's pods alone to reach."""
+    page = (Path(__file__).parents[4] / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    values = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    found = chart.render(
+        chart.merged(values, launch_of(config_of("acme"), tmp_path).values()), name="acme", namespace="apps"
+    )
+    assert [problem for each in found for problem in problems(each)] == []
+    accounts = kind(found, "ServiceAccount").values()
+    assert {each["metadata"]["annotations"]["eks.amazonaws.com/role-arn"][-5:] for each in accounts} == {
+        "-acme"
+    }
+    (rule,) = kind(found, "NetworkPolicy")["acme-to-source-kafka"]["spec"]["egress"]
+    assert [each["podSelector"]["matchLabels"] for each in rule["to"]] == [{"app": "kafka"}]
 
 
 def test_a_savepoint_is_asked_for_by_a_snapshot_that_fits() -> None:
