@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,10 @@ __all__ = ["CODE_ROLE", "look_in_carried", "opened"]
 
 # Which of an environment's artifacts it is (beam_runner_api.proto, ArtifactInformation.role_urn).
 CODE_ROLE = "tillstream:artifact:role:code:v1"
-_FOLDER = "code"
+_PREFIX = "code-"
+_ATTEMPTS = 10
+# Of file systems that cannot lock: there nothing is removed before a later launch.
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def look_in_carried(
@@ -29,8 +34,8 @@ def look_in_carried(
 ) -> Path | None:
     """Unpack what a job carries and let its modules be found first; return where, None for nothing.
 
-    The folder is that of the launch: it is the client's alone, readable however the process is confined, and
-    goes when a later launch begins.
+    It lies in the folder of the launch, which is readable however the process is confined, and goes when the
+    next process of the launch begins, or a later launch.
 
     Args:
         dependencies: artifacts of the environment, by the provision service.
@@ -62,15 +67,40 @@ def _embedded(payload: bytes) -> bytes:
 
 
 def _unpack(content: bytes, folder: Path) -> Path:
-    """Unpack into a folder that all processes of a launch share; who comes first makes it."""
-    target, part = folder / _FOLDER, folder / f"{_FOLDER}.{os.getpid()}"
-    if target.is_dir():
-        return target
-    part.mkdir(parents=True, exist_ok=True)
-    with opened(content) as packed:
-        packed.extractall(part)
+    """Unpack into a new folder of this process, so that nothing that another has put there is imported."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _forget_ended(folder)
+    for _ in range(_ATTEMPTS):
+        target = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+        try:
+            _hold(target)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # one who cleans up was there in between
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        if target.is_dir():
+            with opened(content) as packed:
+                packed.extractall(target)
+            return target
+    raise OSError(errno.EBUSY, f"found folders locked {_ATTEMPTS} times that were made just now", str(folder))
+
+
+def _hold(folder: Path) -> int:
+    """Lock a folder for as long as this process lives, or the returned file is open."""
+    found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        part.rename(target)
+        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        shutil.rmtree(part)  # another process of this launch was first
-    return target
+        os.close(found)
+        raise
+    return found
+
+
+def _forget_ended(folder: Path) -> None:
+    """Remove what processes of this launch have left that have ended."""
+    for old in folder.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # it is in use, or another removes it
+            held = _hold(old)
+            shutil.rmtree(old, ignore_errors=True)
+            os.close(held)

@@ -2,7 +2,7 @@
 
 The modules that a config lists, what they import from beside them, and the files of their packages, travel as
 an artifact of the job's environment (beam_runner_api.proto, ArtifactInformation, EmbeddedFilePayload). Flink
-hands it to each process that runs the stages; that unpacks it into the folder of its launch.
+hands it to each process that runs the stages; that unpacks it for itself.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -30,17 +33,47 @@ def _path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_carried_modules_are_found_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before a file of that name as it is now; a second process of the launch uses what is there."""
+    """Before a file of that name as it is now."""
     code = artifact(tmp_path / "built", "AMOUNT = 1\n")
     (tmp_path / "built" / "carried_module.py").write_text("AMOUNT = 2\n")
     monkeypatch.syspath_prepend(str(tmp_path / "built"))
     launch = tmp_path / "flights" / "1"
     other = beam_runner_api_pb2.ArtifactInformation(role_urn="beam:artifact:role:staging_to:v1")
     place = look_in_carried([other, code], launch)
-    assert place == launch / "code"
+    assert place is not None
+    assert place.parent == launch
     assert importlib.import_module("carried_module").AMOUNT == 1
-    assert look_in_carried([code], launch) == place
-    assert [each.name for each in launch.iterdir()] == ["code"]
+
+
+def test_what_others_have_put_there_is_not_imported(tmp_path: Path) -> None:
+    """Clients' processes are of one user, and can write in each other's folders."""
+    code = artifact(tmp_path / "built", "AMOUNT = 1\n")
+    for name in ("code", "code-planted", f"code.{os.getpid()}"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "carried_module.py").write_text("AMOUNT = 3\n")
+    place = look_in_carried([code], tmp_path)
+    assert place is not None
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert importlib.import_module("carried_module").AMOUNT == 1
+
+
+def test_each_process_has_its_own_folder_and_the_next_one_removes_it(tmp_path: Path) -> None:
+    """A job that starts over and over fills no disk; what is in use stays."""
+    code, launch = artifact(tmp_path / "built", "AMOUNT = 1\n"), tmp_path / "1"
+    (tmp_path / "artifact").write_bytes(code.SerializeToString())
+    program = (
+        "import sys; from pathlib import Path; "
+        "from apache_beam.portability.api import beam_runner_api_pb2 as api; "
+        "from tillstream.runners.carried import look_in_carried; "
+        "code = api.ArtifactInformation.FromString(Path(sys.argv[1]).read_bytes()); "
+        "print(look_in_carried([code], Path(sys.argv[2])).name)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "artifact"), str(launch)]
+    left = subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout.strip()
+    assert (launch / left).is_dir()
+    places = [look_in_carried([code], launch) for _ in range(2)]
+    assert None not in places
+    assert sorted(launch.iterdir()) == sorted(place for place in places if place is not None)
 
 
 def test_two_launches_do_not_meet(tmp_path: Path) -> None:
