@@ -13,11 +13,14 @@ import hashlib
 import os
 import socket
 import stat
+import struct
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from tillstream.runners.nursery.kept import BOUNDS_VARIABLE, bare, keep
-from tillstream.runners.nursery.kernel import is_bound, peer_of
+from tillstream.runners.nursery.kernel import is_bound
+from tillstream.runners.nursery.peers import Peer
 
 __all__ = ["NAME", "Nursery", "main", "stand_in"]
 
@@ -31,6 +34,7 @@ _START = (
 # Room for the names of what is forked (`kernel.name_process`).
 _ROOM = " " * 160
 _OWNER_ONLY = 0o700
+_OTHERS = 0o077
 # Each thread of a library that works on its own is one more in every process.
 _QUIET = {
     "OPENBLAS_NUM_THREADS": "1",
@@ -38,6 +42,9 @@ _QUIET = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
 }
 _READY_FD = 3
+# The imports of a nursery take seconds; on a machine that has much else to do, a minute.
+_PATIENCE_S = 180
+_LOOK_S = 0.05
 
 
 class NurseryError(Exception):
@@ -87,7 +94,7 @@ class Nursery:
                 return found
             lock = os.open(f"{address}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._lock(lock)
                 found = self._try(address)
                 if found is None:
                     self._start(f"{address}.log")
@@ -105,29 +112,63 @@ class Nursery:
             os.mkdir(self._folder, _OWNER_ONLY)  # noqa: PTH102
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         found = os.fstat(folder)
-        if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) != _OWNER_ONLY:
+        # In a folder of a group (`fsGroup` of Kubernetes), the group's bit is on it as well.
+        if found.st_uid != os.getuid() or found.st_mode & _OTHERS:
+            os.close(folder)
             raise NurseryError(
                 f"{self._folder}: found mode {stat.S_IMODE(found.st_mode):o} of user {found.st_uid}, "
                 f"expected {_OWNER_ONLY:o} of user {os.getuid()}: remove it, or set TMPDIR to another place"
             )
         return folder
 
+    def _lock(self, lock: int) -> None:
+        """Wait until no other one starts it; a client's code could hold the lock without end."""
+        end_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end_s:
+                    raise NurseryError(
+                        f"{self._folder}/{self.name}.lock: another process holds it since {_PATIENCE_S} s, "
+                        "expected a nursery to start within that time: end that process (`fuser` names it)"
+                    ) from None
+                time.sleep(_LOOK_S)
+            else:
+                return
+
     def _try(self, address: str) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Who listens may take no one any more (unix(7): this holds for `connect` too).
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _PATIENCE_S, 0))
         try:
             connection.connect(address)
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             return None
-        pid, user = peer_of(connection)
-        # A client's code could listen in its place; it is bound, and stays so.
-        if user != os.getuid() or is_bound(pid) != is_bound(os.getpid()):
-            raise NurseryError(f"process {pid} of user {user} listens in place of the nursery")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 0))
+        peer = Peer.of(connection)
+        try:
+            if not self._is_nursery(peer):
+                raise NurseryError(f"process {peer.pid} of user {peer.user} listens in place of the nursery")
+        finally:
+            peer.close()
         return connection
+
+    def _is_nursery(self, peer: Peer) -> bool:
+        # A client's code could listen in its place; if it is bound, it stays so.
+        if peer.user != os.getuid() or is_bound(peer.pid) != is_bound(os.getpid()):
+            return False
+        with open(f"/proc/{peer.pid}/cmdline", "rb") as command:  # noqa: PTH123
+            words = command.read().split(b"\0")
+        return words[-4:] == [os.fsencode(word) for word in (*self._places(), "")] and peer.is_alive()
+
+    def _places(self) -> tuple[str, str, str]:
+        return self._folder, self.name, str(self._taskmanager)
 
     def _start(self, log: str) -> None:
         ready, told = os.pipe()
-        command = [sys.executable, "-c", self._start_program, self._folder, self.name, str(self._taskmanager)]
+        command = [sys.executable, "-c", self._start_program, *self._places()]
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tillstream.runners.nursery.kernel import name_process
+from tillstream.runners.nursery.peers import is_alive
 from tillstream.runners.nursery.server import Nursery, Request
 
 __all__ = ["main", "serve"]
@@ -53,7 +54,7 @@ def serve(
     request = Nursery(listener, path, taskmanager).serve()
     if request is not None:
         gc.enable()
-        _settle(request.waiter)
+        _settle(request)
         run(request)
 
 
@@ -66,13 +67,17 @@ def _clean(path: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _settle(waiter: int) -> None:
+def _settle(request: Request) -> None:
     """Take over environment and working folder of the process that stands for this one."""
-    content = Path(f"/proc/{waiter}/environ").read_bytes()
+    content = Path(f"/proc/{request.waiter}/environ").read_bytes()
+    os.chdir(f"/proc/{request.waiter}/cwd")
+    if not is_alive(request.handle):
+        # It may have been another's, that has its number since.
+        sys.exit(f"process {request.waiter} has ended")
+    os.close(request.handle)
     pairs = [each.partition(b"=") for each in content.split(b"\0") if each]
     os.environ.clear()
     os.environ.update({os.fsdecode(key): os.fsdecode(value) for key, _, value in pairs})
-    os.chdir(f"/proc/{waiter}/cwd")
     time.tzset()
     numpy = sys.modules.get("numpy")
     if numpy is not None:
