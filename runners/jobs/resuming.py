@@ -113,6 +113,9 @@ def _newest_id(last: dict[str, Any] | None, entries: Sequence[Entry]) -> str | N
 
 
 def _place_of_job(job: ClientJob, job_id: str, *, is_known: bool, entries: Sequence[Entry]) -> Place:
+    left = next((each.taken for each in reversed(entries) if each.job_id == job_id and _ends(each)), None)
+    if left is not None:
+        return Place(left, f"what the command that stopped its last job {job_id}, and then died, has left")
     newest = job.newest_checkpoint(job_id) if is_known else None
     if newest is None:
         newest = _newest_on_disk(job.rest, job_id)
@@ -129,6 +132,11 @@ def _place_of_job(job: ClientJob, job_id: str, *, is_known: bool, entries: Seque
         f"client {job.client}: its last job {job_id} is unknown to {job.rest.url}, and no checkpoint of it "
         "is found, expected one: name it by --savepoint PATH, or start from nothing with --fresh"
     )
+
+
+def _ends(entry: Entry) -> bool:
+    """Tell whether a roll-back or rescaling had stopped the job of an entry, to start another one."""
+    return entry.action in {"rollback", "rescale"} and entry.generation is None and entry.taken is not None
 
 
 def _newest_on_disk(rest: FlinkRest, job_id: str) -> str | None:

@@ -18,6 +18,7 @@ from tillstream.runners.flink.rest import JobFailedError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.going_back import generation_of, go_back, jar_of, mend
+from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.launches import Goal, Launched, goal_of, launches
 from tillstream.runners.jobs.many import Done
@@ -69,11 +70,12 @@ def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
         if wanted.keeps_state:
             _check_plan(job, goal, template, running, accepts_loss=wanted.accepts_loss)
         say(f"rolling back to {goal.launch.line()}")
-        taken = _stopped(job, running, wanted)
+        reason = f"of {current.generation} to {goal.launch.generation}"
+        taken = _stopped(job, running, wanted, reason)
         if savepoint is None:
             savepoint = taken
-        reason = f"of {current.generation} to {goal.launch.generation}"
-        undoes = goal.undone[0].generation if _was_stopped_with(job, savepoint) else 0
+        takes_back = not wanted.keeps_state and _was_stopped_with(job, savepoint)
+        undoes = goal.undone[0].generation if takes_back else 0
         try:
             started = go_back(
                 job, goal.launch, savepoint, reason=reason, undoes=undoes, timeout_s=wanted.timeout_s
@@ -200,20 +202,24 @@ def _check_plan(
         raise UserError("\n".join(plan.lines()) + way)
 
 
-def _stopped(job: ClientJob, running: str | None, wanted: Back) -> str | None:
-    """End what runs, with a savepoint if it can take one: the way forward again."""
+def _stopped(job: ClientJob, running: str | None, wanted: Back, reason: str) -> str | None:
+    """End what runs, with a savepoint if it can take one: the way forward again, kept in the history."""
     if running is None:
         return None
+    entry = job.history.append(Entry("rollback", "started", job_id=running, reason=reason))
     job.say(f"stopping job {running} with a savepoint")
     try:
-        return job.stop(running, deadline_s=wanted.timeout_s)
+        taken = job.stop(running, deadline_s=wanted.timeout_s)
     except (JobFailedError, UnavailableError) as error:
         if wanted.keeps_state:
+            job.note(entry, "failed", reason=cause_of(str(error)), at="", actor="")
             raise
         job.say(f"no savepoint, hence cancelled: {cause_of(str(error))}")
         newest = job.newest_checkpoint(running)
         job.rest.cancel(running, wanted.timeout_s)
         return newest
+    job.note(entry, "started", taken=taken, at="", actor="")
+    return taken
 
 
 def _forward(

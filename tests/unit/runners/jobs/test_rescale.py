@@ -11,6 +11,7 @@ from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.rest import ENDED, JobFailedError
 from tillstream.runners.jobs.commands import From, launch
 from tillstream.runners.jobs.history import Entry, History
+from tillstream.runners.jobs.job import ClientJob
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.rescale import rescale, scaled
 
@@ -55,6 +56,25 @@ def test_it_goes_on_with_all_state(cluster: Cluster, tmp_path: Path) -> None:
     actions = [(each.action, each.outcome) for each in _entries()]
     assert actions == [("launch", "started"), ("launch", "done"), *rescaled]
     assert _entries()[-1].template == _entries()[0].template
+
+
+def test_a_death_between_the_jobs_loses_no_place(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch goes on from the savepoint that the history has, whatever the cluster has forgotten."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ClientJob, "start", die)
+        with pytest.raises(KeyboardInterrupt):
+            _rescale(tmp_path, 3)
+    cluster.forget()
+    checkpoint = tmp_path / "checkpoints" / "j1" / "chk-3" / "_metadata"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    assert launch(chosen(tmp_path), print, From()).facts["savepoint"] == "file:/savepoint-j1"
 
 
 def test_what_it_has_it_keeps(cluster: Cluster, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.flink.rest import JobFailedError
-from tillstream.runners.jobs import rolling_back, upgrading
+from tillstream.runners.jobs import commands, rolling_back, upgrading
 from tillstream.runners.jobs.history import History
 from tillstream.runners.jobs.planned import Loss, Plan
 from tillstream.runners.jobs.rolling_back import ways_back
@@ -292,6 +292,40 @@ def test_a_roll_back_takes_the_version_back_to_the_state_it_was_left_in(acme: Co
     assert info.launch.undoes == done.facts["undone"][0]
 
 
+@pytest.mark.parametrize("command", ["launch", "rollback"])
+def test_a_roll_back_that_dies_between_the_jobs_leaves_the_way_forward(
+    acme: Commands, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """The history has it: a launch goes on from there, where the cluster has forgotten the job as well."""
+    acme.upgrade()
+    with monkeypatch.context() as patched:
+        patched.setattr(rolling_back, "go_back", _raise(Death()))
+        with pytest.raises(Death):
+            acme.rollback()
+    last = History("acme").entries()[-1]
+    assert (last.action, last.job_id, last.taken) == ("rollback", "j2", "file:/savepoint-j2")
+    acme.cluster.forget()
+    if command == "rollback":
+        acme.rollback()
+        assert acme.jobs() == [("RUNNING", SAVED, 0)]
+        return
+    commands.launch(chosen(acme.folder, NEWER), acme.lines.append, commands.From())
+    assert acme.jobs() == [("RUNNING", "file:/savepoint-j2", 5)]
+
+
+def test_a_roll_back_says_what_it_does_before_it_does_it(acme: Commands) -> None:
+    """A death in the midst of the savepoint shows."""
+    acme.upgrade()
+    Cluster.refusal = Death()  # type: ignore[assignment]
+    with pytest.raises(Death):
+        acme.rollback()
+    last = History("acme").entries()[-1]
+    assert (last.action, last.outcome, last.job_id, last.taken) == ("rollback", "started", "j2", None)
+    Cluster.refusal = None
+    assert acme.rollback().outcome == "rolled back"
+    assert acme.jobs()[-1] == ("RUNNING", SAVED, 0)
+
+
 def test_a_roll_back_can_keep_the_state(acme: Commands) -> None:
     """Nothing is taken back then; a plan that refuses leaves all as it is."""
     acme.upgrade()
@@ -349,7 +383,7 @@ def test_launches_can_be_counted_back(acme: Commands) -> None:
     assert acme.jobs()[-1] == ("RUNNING", "file:/savepoint-j2", 5)
 
 
-def _raise(error: Exception) -> Callable[..., str]:
+def _raise(error: BaseException) -> Callable[..., str]:
     def raising(*_: object, **__: object) -> str:
         raise error
 
