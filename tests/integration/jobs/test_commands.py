@@ -75,7 +75,7 @@ def test_a_day_of_a_job(operator: Operator) -> None:
     wait_until(lambda: client.rows() == 300, "the first rows")
     assert operator.run("launch")["outcome"] == "runs already"
     operator.write(dedup={"horizon_s": 77})
-    refused = operator.run("launch", code=1)
+    refused = operator.run("launch", code=2)
     assert refused["outcome"] == "refused"
     assert f"tillstream upgrade {client.name}" in refused["detail"]
     operator.write()
