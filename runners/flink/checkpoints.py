@@ -115,7 +115,8 @@ def _read_remote(path: str, scheme: str, size: int) -> bytes:
     try:
         with FileSystems.open(address) as content:
             found: bytes = content.read(size) if size >= 0 else content.read()
-    except ValueError as error:
+    # Where the scheme is not known, or known without what it needs.
+    except (ValueError, AssertionError, ImportError) as error:
         raise UserError(
             f"{path}: found no way to read {scheme}:// here, expected pip install '{_REMOTE[scheme]}'"
         ) from error

@@ -27,7 +27,9 @@ def test_writers_of_other_jobs_have_other_names() -> None:
         Layout.of("globex", "lake", "a", writer),
         Layout.of("acme", "pond", "a", writer),
         Layout.of("acme", "lake", "b", writer),
-        *[Layout.of("acme", "lake", "a", writer._replace(**{name: 4})) for name in writer._fields[1:]],
+        Layout.of("acme", "lake", "a", writer._replace(shards=4)),
+        Layout.of("acme", "lake", "a", writer._replace(parallelism=4)),
+        Layout.of("acme", "lake", "a", writer._replace(max_parallelism=4)),
     ]
     prefixes = {layout.prefix for layout in (same[0], *others)}
     assert len(prefixes) == 1 + len(others)
