@@ -153,7 +153,11 @@ def _carry(proto: beam_runner_api_pb2.Pipeline, code: bytes) -> None:
 
 
 def _in_order(proto: beam_runner_api_pb2.Pipeline) -> None:
-    """Write the maps in what stages are described by in the order of their keys; changed in place."""
+    """Write maps and sets in the order of their keys; changed in place."""
+    # Beam gathers them in a set.
+    requirements = sorted(proto.requirements)
+    del proto.requirements[:]
+    proto.requirements.extend(requirements)
     for transform in proto.components.transforms.values():
         if transform.spec.urn == common_urns.primitives.PAR_DO.urn:
             payload = beam_runner_api_pb2.ParDoPayload.FromString(transform.spec.payload)
