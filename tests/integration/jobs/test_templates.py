@@ -111,7 +111,7 @@ def amounts(client: Client) -> set[str]:
 
 def code_folders(client: Client) -> list[Path]:
     """Return the folders in which code of the client's launches is unpacked."""
-    return list((client.stack.layout.data / "flights" / client.name).glob("*/code"))
+    return list((client.stack.layout.data / "flights" / client.name).glob("*/code-*"))
 
 
 @pytest.mark.timeout(600)
