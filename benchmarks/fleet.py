@@ -102,16 +102,7 @@ class Fleet:
                     }
                 },
                 "entities": {"events": {**entity, "contract": {"id": "int64", "sent_us": "int64"}}},
-                "sinks": {
-                    "warehouse": {
-                        "type": "postgres",
-                        "host": warehouse.host,
-                        "port": warehouse.port,
-                        "database": warehouse.database,
-                        "user": warehouse.user,
-                        "password": f"file:{warehouse.password_file}",
-                    }
-                },
+                "sinks": {"warehouse": warehouse.as_sink()},
                 "delivery": {"checkpoint_interval_ms": _CHECKPOINT_MS},
                 "flink": {"rest_url": self.stack.addresses.flink, "processes": 1, "shards": 4, **flink},
             }

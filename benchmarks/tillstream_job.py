@@ -92,15 +92,7 @@ def config_of(stack: LocalStack, task: Task, shape: Shape) -> ClientConfig:
     warehouse = stack.addresses.warehouse
     sinks = {
         "files": {"type": "files", "path": task.folder},
-        "postgres": {
-            "type": "postgres",
-            "host": warehouse.host,
-            "port": warehouse.port,
-            "database": warehouse.database,
-            "user": warehouse.user,
-            "password": f"file:{warehouse.password_file}",
-            "schema": "public",
-        },
+        "postgres": {**warehouse.as_sink(), "schema": "public"},
     }
     entity = {
         "topic": task.topic,

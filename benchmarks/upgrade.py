@@ -56,7 +56,6 @@ class Second(Copied):
 
 def write_config(stack: LocalStack, folder: Path, version: str) -> Path:
     """Write the client's config with a version of its transform, and return its path."""
-    warehouse = stack.addresses.warehouse
     sales = {
         "topic": f"{_CLIENT}.public.sales",
         "key": ["id"],
@@ -64,19 +63,12 @@ def write_config(stack: LocalStack, folder: Path, version: str) -> Path:
         "sinks": ["warehouse"],
         "transform": f"{_CLIENT}.copied@{version}",
     }
-    sink = {"type": "postgres", "host": warehouse.host, "port": warehouse.port, "user": warehouse.user}
     config = {
         "client": _CLIENT,
         "source": {"kafka": {"bootstrap_servers": stack.addresses.kafka, "discovery_interval_s": 1}},
         "entities": {"sales": sales},
         "transforms": {"modules": ["bench_upgrade_transforms"], "path": str(folder)},
-        "sinks": {
-            "warehouse": {
-                **sink,
-                "database": warehouse.database,
-                "password": f"file:{warehouse.password_file}",
-            }
-        },
+        "sinks": {"warehouse": stack.addresses.warehouse.as_sink()},
         "flink": {"rest_url": stack.addresses.flink},
     }
     path = folder / f"{_CLIENT}.yaml"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ __all__ = [
     "LaunchParameters",
     "current_launch",
     "differences",
+    "new_generation",
     "overridden",
 ]
 
@@ -81,6 +83,15 @@ class LaunchParameters(msgspec.Struct, frozen=True):
         if found.version != _VERSION:
             raise ValueError(f"launch parameters: found version {found.version}, expected {_VERSION}")
         return found
+
+
+def new_generation(after: int = 0) -> int:
+    """Return the generation of a launch that happens now: the time, and more than that of an earlier one.
+
+    Args:
+        after: generation of the earlier launch.
+    """
+    return max(time.time_ns() // 1_000_000, after + 1)
 
 
 def current_launch() -> LaunchParameters | None:

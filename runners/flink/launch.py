@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tillstream.configs import ClientConfig
-from tillstream.configs.launching import LaunchParameters
+from tillstream.configs.launching import LaunchParameters, new_generation
 from tillstream.configs.open_places import open_differences
 from tillstream.pipelines.errors import NoAnswerError, UnavailableError, UserError
 from tillstream.runners.flink.rest import ENDED, FlinkRest
@@ -102,7 +102,7 @@ def parameters_of(
         source = launched.source.model_copy(update={"kafka": kafka})
         launched = launched.model_copy(update={"source": source})
     if generation is None:
-        generation = time.time_ns() // 1_000_000
+        generation = new_generation()
     overrides = open_differences(built.plain(), launched.plain())
     return LaunchParameters(generation, launched.flink.parallelism, overrides)
 

@@ -59,12 +59,10 @@ def launch(
     from tillstream.pipelines.errors import UserError
     from tillstream.runners.jobs import commands
 
-    if fresh and savepoint is not None:
-        raise UserError("found --fresh beside --savepoint, expected one of them")
+    wanted = commands.From(template, fresh, savepoint, timeout)
     group = Group(clients, everyone, label, folder, at_once)
     if (template is not None or savepoint is not None) and len(group.chosen()) > 1:
         raise UserError("--template and --savepoint are for one client")
-    wanted = commands.From(template, fresh, savepoint, timeout)
     carry_out(group, lambda chosen, say: commands.launch(chosen, say, wanted), as_json=as_json)
 
 

@@ -36,12 +36,19 @@ class From:
         fresh: from nothing.
         savepoint: path of a savepoint or checkpoint.
         timeout_s: how long its tasks may take until all run, seconds.
+
+    Raises:
+        UserError: for both of `fresh` and `savepoint`.
     """
 
     template: Path | None = None
     fresh: bool = False
     savepoint: str | None = None
     timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.fresh and self.savepoint is not None:
+            raise UserError("found --fresh beside --savepoint, expected one of them")
 
 
 def launch(chosen: Chosen, say: Say, wanted: From) -> Done:

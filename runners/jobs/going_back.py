@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tillstream.configs.launching import new_generation
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.aftermath import horizons_of
@@ -46,7 +47,7 @@ def go_back(
         job.say(f"cancelling job {job_id}")
         job.rest.cancel(job_id, timeout_s)
     all_ = launches(job.history.entries())
-    generation = max(time.time_ns() // 1_000_000, 1 + max(each.generation for each in all_))
+    generation = new_generation(max(each.generation for each in all_))
     template = jar_of(job, to)
     horizons: dict[str, Any] = {}
     if undoes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from pathlib import Path
 
 import msgspec
 
-from tillstream.configs.launching import LaunchParameters, overridden
+from tillstream.configs.launching import LaunchParameters, new_generation, overridden
 from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.causes import cause_of
@@ -102,7 +101,7 @@ def scaled(info: JobInfo, parallelism: int) -> LaunchParameters:
         overrides[_PARALLELISM] = parallelism
     return msgspec.structs.replace(
         info.launch,
-        generation=max(time.time_ns() // 1_000_000, info.launch.generation + 1),
+        generation=new_generation(info.launch.generation),
         parallelism=parallelism,
         overrides=overrides,
     )

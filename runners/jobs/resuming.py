@@ -5,13 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tillstream.configs.source import StartAt
 from tillstream.pipelines.errors import UserError
+from tillstream.runners.flink.places import local_path
 
 if TYPE_CHECKING:
     from tillstream.configs import ClientConfig
@@ -141,9 +139,9 @@ def _ends(entry: Entry) -> bool:
 
 def _newest_on_disk(rest: FlinkRest, job_id: str) -> str | None:
     """Return a job's newest checkpoint where they lie on this machine: clusters forget jobs that ended."""
-    folder = urlsplit(rest.settings().get("state.checkpoints.dir", ""))
-    if folder.scheme != "file":
+    folder = local_path(rest.settings().get("state.checkpoints.dir", ""))
+    if folder is None:
         return None
-    metadata = Path(url2pathname(folder.path), job_id).glob("chk-*/_metadata")
+    metadata = (folder / job_id).glob("chk-*/_metadata")
     found = max(metadata, key=lambda path: int(path.parent.name.removeprefix("chk-")), default=None)
     return None if found is None else found.parent.as_uri()

@@ -15,10 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tillstream.pipelines.errors import UserError
+from tillstream.runners.flink.places import local_path
 from tillstream.runners.flink.rest import ENDED
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob
@@ -135,17 +134,17 @@ def _paths(entries: Sequence[Entry]) -> Iterator[str]:
 
 def _folder(settings: dict[str, str], name: str) -> Path:
     value = settings.get(name, "")
-    if urlsplit(value).scheme != "file":
+    found = local_path(value)
+    if found is None:
         raise UserError(
             f"{name}: found {value or 'nothing'!r}, expected a folder, file:///...: let the storage's own "
             "rules of life cycle delete what is old, see docs/flink.md"
         )
-    return _local(value)
+    return found
 
 
 def _local(path: str) -> Path:
-    parts = urlsplit(path)
-    return Path(url2pathname(parts.path)) if parts.scheme == "file" else Path(path)
+    return local_path(path) or Path(path)
 
 
 def _measured(folder: Path) -> tuple[int, float]:

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
+from tillstream.runners.flink.places import local_path
 from tillstream.runners.flink.rest import JobFailedError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.causes import cause_of
@@ -182,8 +181,8 @@ def _was_stopped_with(job: ClientJob, savepoint: str | None) -> bool:
 
 def is_gone(savepoint: str) -> bool:
     """Tell whether a savepoint is surely not there any more; of those on other machines nobody knows."""
-    place = urlsplit(savepoint)
-    return place.scheme == "file" and not Path(url2pathname(place.path)).exists()
+    place = local_path(savepoint)
+    return place is not None and not place.exists()
 
 
 def _check_plan(

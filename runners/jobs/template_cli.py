@@ -96,16 +96,13 @@ def launch(
 
     Values come from --set, then the environment, then --set of the build, then the config's defaults.
     """
-    from tillstream.pipelines.errors import UserError
     from tillstream.runners.flink.template import read_manifest
     from tillstream.runners.jobs import commands
     from tillstream.runners.jobs.templates import Given, InTemplate, given_values
 
-    if fresh and savepoint is not None:
-        raise UserError("found --fresh beside --savepoint, expected one of them")
+    wanted = commands.From(jar, fresh, savepoint, timeout)
     given = Given(given_values(values or []), parallelism, folder)
     one = _One(chosen_one=InTemplate(read_manifest(jar).client, jar, given))
-    wanted = commands.From(jar, fresh, savepoint, timeout)
     carry_out(one, lambda chosen, say: commands.launch(chosen, say, wanted), as_json=as_json)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tillstream.configs import ClientConfig
     from tillstream.runners.k8s.deploying import JobState
     from tillstream.runners.k8s.launching import ClusterLaunch
 
@@ -64,12 +62,7 @@ def render(
     """Print the manifests of clients' jobs, for kubectl, Helm or a repository that a cluster follows."""
     import yaml
 
-    from tillstream.pipelines.errors import UserError
-    from tillstream.runners.k8s.chart import read_values
-
-    if len(clients) > 1 and template is not None:
-        raise UserError("--template: found several clients, expected one")
-    given = read_values(values or [])
+    given = _given(clients, template, values)
     for client in clients:
         with _launch(client, template, namespace, savepoint, suspended=suspended) as found:
             launch = found if generation is None else found.at(generation)
@@ -104,15 +97,11 @@ def apply(
 
     Exits with 1 if a job does not become stable.
     """
-    from tillstream.pipelines.errors import UserError
-    from tillstream.runners.k8s.chart import read_values
     from tillstream.runners.k8s.deploying import deployed_launch, wait_for
     from tillstream.runners.k8s.kubectl import Kubectl
     from tillstream.runners.k8s.names import resource_of
 
-    if len(clients) > 1 and template is not None:
-        raise UserError("--template: found several clients, expected one")
-    kubectl, given = Kubectl(context), read_values(values or [])
+    given, kubectl = _given(clients, template, values), Kubectl(context)
     for client in clients:
         with _launch(client, template, namespace, savepoint, suspended=suspended) as wanted:
             launch = deployed_launch(wanted, kubectl)
@@ -185,12 +174,25 @@ def savepoint(
     typer.echo(deploying.savepoint(Kubectl(context), resource_of(name), where, timeout_s, _say))
 
 
+def _given(clients: list[str], template: Path | None, values: list[Path] | None) -> dict[str, Any]:
+    """Return the values of a command's files; raises UserError where one template is for several clients."""
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.k8s.chart import read_values
+
+    if len(clients) > 1 and template is not None:
+        raise UserError("--template: found several clients, expected one")
+    return read_values(values or [])
+
+
 @contextmanager
 def _launch(
     client: str, template: Path | None, namespace: str | None, savepoint: str | None, *, suspended: bool
 ) -> Iterator[ClusterLaunch]:
     from tillstream.configs.cli import check
+    from tillstream.configs.launching import new_generation
     from tillstream.runners.clients import config_path
+    from tillstream.runners.jobs.commands import built
+    from tillstream.runners.jobs.job import ClientJob
     from tillstream.runners.k8s.launching import ClusterLaunch
     from tillstream.runners.k8s.names import namespace_of
     from tillstream.runners.k8s.reach import endpoints_of
@@ -200,18 +202,8 @@ def _launch(
     endpoints_of(config)
     where = namespace or namespace_of(config.client)
     with tempfile.TemporaryDirectory() as folder:
-        jar = template or _built(config, Path(folder, "template.jar"))
-        generation = time.time_ns() // 1_000_000
-        yield ClusterLaunch(config, jar, generation, where, savepoint, suspended)
-
-
-def _built(config: ClientConfig, jar: Path) -> Path:
-    from tillstream.runners.flink.jar import write_jar
-    from tillstream.runners.local.toolchain import ensure_jars
-
-    _say(f"building the job of {config.client}")
-    write_jar(config, jar, ensure_jars(progress=_say).flink_runner, bounded=False)
-    return jar
+        jar = template or built(ClientJob(config, _say), Path(folder, "template.jar"))
+        yield ClusterLaunch(config, jar, new_generation(), where, savepoint, suspended)
 
 
 def _for_helm(launch: ClusterLaunch) -> dict[str, Any]:

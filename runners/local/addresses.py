@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tillstream.runners.local.layout import DIR_VARIABLE, Layout
 from tillstream.runners.local.ports import LOOPBACK
@@ -38,6 +39,17 @@ class Database:
         return (
             f"host={self.host} port={self.port} dbname={self.database} user={self.user} password={password}"
         )
+
+    def as_sink(self) -> dict[str, Any]:
+        """Return the part of a client's config that makes it a sink; the password stays a reference."""
+        return {
+            "type": "postgres",
+            "host": self.host,
+            "port": self.port,
+            "database": self.database,
+            "user": self.user,
+            "password": f"file:{self.password_file}",
+        }
 
 
 @dataclass(frozen=True)

@@ -160,15 +160,7 @@ class Rig:
         if kind == "kafka":
             servers = self.stack.addresses.kafka
             return {"type": "kafka", "bootstrap_servers": servers, "topic_prefix": self._prefix}
-        warehouse = self.stack.addresses.warehouse
-        return {
-            "type": "postgres",
-            "host": warehouse.host,
-            "port": warehouse.port,
-            "database": warehouse.database,
-            "user": warehouse.user,
-            "password": f"file:{warehouse.password_file}",
-        }
+        return self.stack.addresses.warehouse.as_sink()
 
     @property
     def parallelism(self) -> int:

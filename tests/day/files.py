@@ -87,16 +87,7 @@ def write_config(stack: LocalStack, folder: Path, client: str, version: str = "1
         "client": client,
         "source": {"kafka": {"bootstrap_servers": stack.addresses.kafka, "discovery_interval_s": 1}},
         "entities": {"orders": entity | {"contract": contract}},
-        "sinks": {
-            "warehouse": {
-                "type": "postgres",
-                "host": warehouse.host,
-                "port": warehouse.port,
-                "database": warehouse.database,
-                "user": warehouse.user,
-                "password": f"file:{warehouse.password_file}",
-            }
-        },
+        "sinks": {"warehouse": warehouse.as_sink()},
         "flink": {"rest_url": stack.addresses.flink, **flink},
     }
     if client == NORTH:

@@ -47,8 +47,7 @@ class Both:
             name: {"topic": f"ops.public.{name}", "key": ["id"], "contract": columns, "sinks": ["warehouse"]}
             for name, columns in COLUMNS.items()
         }
-        sink = {"type": "postgres", "host": warehouse.host, "port": warehouse.port, "user": warehouse.user}
-        sink |= {"database": warehouse.database, "password": f"file:{warehouse.password_file}"}
+        sink = warehouse.as_sink()
         topics = ["^ops(\\..*)?$", "^__debezium-heartbeat.*$"]
         kafka = {"bootstrap_servers": addresses.kafka, "discovery_interval_s": 1, "topics": topics}
         return ClientConfig.model_validate(

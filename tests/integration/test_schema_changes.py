@@ -77,8 +77,7 @@ class Both:
             }
             for name, kind in keys.items()
         }
-        sink = {"type": "postgres", "host": warehouse.host, "port": warehouse.port, "user": warehouse.user}
-        sink |= {"database": warehouse.database, "password": f"file:{warehouse.password_file}"}
+        sink = warehouse.as_sink()
         kafka = {"bootstrap_servers": self.stack.addresses.kafka, "discovery_interval_s": 1}
         return ClientConfig.model_validate(
             {

@@ -186,16 +186,7 @@ def client(stack: LocalStack) -> ClientConfig:
             "client": "shop",
             "source": {"kafka": {"bootstrap_servers": stack.addresses.kafka}},
             "entities": {**keyed, **keyless, "said": said},
-            "sinks": {
-                "warehouse": {
-                    "type": "postgres",
-                    "host": warehouse.host,
-                    "port": warehouse.port,
-                    "database": warehouse.database,
-                    "user": warehouse.user,
-                    "password": f"file:{warehouse.password_file}",
-                }
-            },
+            "sinks": {"warehouse": warehouse.as_sink()},
         }
     )
 

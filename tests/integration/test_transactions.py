@@ -91,16 +91,7 @@ def config(stack: LocalStack, client: str, atomicity: str) -> ClientConfig:
             }
             for table in TABLES
         },
-        "sinks": {
-            "warehouse": {
-                "type": "postgres",
-                "host": warehouse.host,
-                "port": warehouse.port,
-                "database": warehouse.database,
-                "user": warehouse.user,
-                "password": f"file:{warehouse.password_file}",
-            }
-        },
+        "sinks": {"warehouse": warehouse.as_sink()},
         "delivery": {"checkpoint_interval_ms": 300, "atomicity": atomicity},
         "flink": {"rest_url": stack.addresses.flink, "shards": 4},
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tillstream.configs import ClientConfig
-from tillstream.configs.launching import CanaryLaunch, LaunchParameters
+from tillstream.configs.launching import CanaryLaunch, LaunchParameters, new_generation
 from tillstream.io.sources.bounded import reached
 from tillstream.pipelines.errors import TillstreamError, UnavailableError
 from tillstream.runners.flink.launch import submit
@@ -90,7 +90,7 @@ def shadow_parameters(
     }
     return msgspec.structs.replace(
         parameters,
-        generation=time.time_ns() // 1_000_000,
+        generation=new_generation(),
         overrides={**parameters.overrides, **own},
         canary=launch,
     )

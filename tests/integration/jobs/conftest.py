@@ -106,16 +106,7 @@ class Client:
                     "sinks": ["warehouse"],
                 }
             },
-            "sinks": {
-                "warehouse": {
-                    "type": "postgres",
-                    "host": warehouse.host,
-                    "port": warehouse.port,
-                    "database": warehouse.database,
-                    "user": warehouse.user,
-                    "password": f"file:{warehouse.password_file}",
-                }
-            },
+            "sinks": {"warehouse": warehouse.as_sink()},
             "flink": {"rest_url": self.stack.addresses.flink},
             **changes,
         }

@@ -18,6 +18,7 @@ from tillstream.configs.launching import (
     LaunchParameters,
     current_launch,
     differences,
+    new_generation,
     overridden,
 )
 
@@ -90,3 +91,10 @@ def test_a_shadow_has_a_name_of_its_own() -> None:
     assert LaunchParameters.decode(launch.encode()) == launch
     assert launch.job_name("acme") == "acme-canary-new"
     assert LaunchParameters(5, 2).job_name("acme") == "acme"
+
+
+def test_a_generation_is_newer_than_the_one_before() -> None:
+    """Also where that was given out by a clock that is ahead."""
+    now = new_generation()
+    assert new_generation(now) > now
+    assert new_generation(now + 10**9) == now + 10**9 + 1
