@@ -19,10 +19,23 @@ __all__ = ["FlinkRest", "JobFailedError"]
 
 _TIMEOUT_S = 30.0
 _POLL_INTERVAL_S = 0.1
-# How long a job may be about to run before a savepoint of it is given up. Source: Flink 1.19,
-# DefaultCheckpointPlanCalculator.checkAllTasksInitiated.
+# How long a job may be about to run before a savepoint of it is given up.
 _RESTART_S_MAX = 45.0
-_NOT_RUNNING = "is not being executed at the moment"
+# How long to let Flink find out that a task is gone.
+_RESTART_POLL_S = 0.5
+# What a savepoint says that met a job whose tasks were just going or coming. Source: Flink 1.19,
+# DefaultCheckpointPlanCalculator.checkAllTasksInitiated, CheckpointFailureReason, RecipientUnreachableException,
+# JobMasterServiceLeadershipRunner.
+_PASSING = (
+    "is not being executed at the moment",
+    "because the recipient is unreachable",
+    "Checkpoint Coordinator is suspending",
+    "FailoverRegion is restarting",
+    "Checkpoint was declined (tasks not ready)",
+    "Checkpoint was declined (task is closing)",
+    "TaskManager with id",
+    "Connection unexpectedly closed by remote task manager",
+)
 ENDED = frozenset({"FINISHED", "CANCELED", "FAILED", "SUSPENDED"})
 
 
@@ -181,7 +194,7 @@ class FlinkRest:
         self.wait(job_id, ENDED, deadline_s)
 
     def savepoint(self, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:
-        """Take a savepoint and return its path; a job that is just being started again gets its time.
+        """Take a savepoint and return its path; a job that Flink is just starting again gets its time.
 
         Args:
             job_id: the job.
@@ -200,9 +213,10 @@ class FlinkRest:
             if "location" in operation:
                 return str(operation["location"])
             trace = str(operation["failure-cause"].get("stack-trace"))
-            # Of a job that is just being started again.
-            if _NOT_RUNNING not in trace or time.monotonic() > patient_until_s:
+            if not any(text in trace for text in _PASSING) or time.monotonic() > patient_until_s:
                 raise JobFailedError(f"savepoint of job {job_id}: {cause_of(trace)}")
+            # Flink may not know yet that its tasks are gone.
+            time.sleep(_RESTART_POLL_S)
             self.wait_for_tasks(job_id, patient_until_s - time.monotonic())
 
     def _savepoint(self, job_id: str, *, stop: bool, end_s: float) -> dict[str, Any]:

@@ -14,6 +14,12 @@ STARTING = (
     "Checkpoint triggering task Source: Clock -> Ticks (1/1) of job 1f is not being executed at the moment. "
     "Aborting checkpoint. Failure reason: Not all required tasks are currently running.\n\tat a.b(C.java:1)"
 )
+# Of a TaskManager that was killed, and that the JobManager has not missed yet.
+GONE = (
+    "java.util.concurrent.CompletionException: org.apache.flink.runtime.rpc.exceptions."
+    "RecipientUnreachableException: Could not send message [RemoteRpcInvocation()] from sender [Actor[a]] to "
+    "recipient [Actor[b]], because the recipient is unreachable. This can either mean that\n\tat a.b(C.java:1)"
+)
 FAILED = (
     "java.util.concurrent.CompletionException: x.CheckpointException: Task has failed.\n\tat a.b(C.java:1)\n"
     "Caused by: java.io.IOException: the disk is full\n\tat a.c(C.java:2)"
@@ -43,7 +49,7 @@ class Rest(FlinkRest):
 
 def test_a_savepoint_waits_for_a_job_that_is_being_started() -> None:
     """The tasks are waited for, and it is asked for again."""
-    rest = Rest(STARTING, STARTING)
+    rest = Rest(GONE, STARTING)
     assert rest.savepoint("1f", stop=True) == "file:/s"
     assert rest.looks > 1
 
