@@ -1,8 +1,11 @@
 """Run many clients' jobs on one stack, and measure what they cost and how soon rows arrive.
 
     python -m benchmarks.fleet [--jobs 100] [--rate 20] [--seconds 60] [--at-once 2]
+        [--guarantee exactly-once] [--checkpoint-ms 3000] [--poll-ms 1000]
 
 Each client has a topic, a table in the warehouse and a job, launched from a template that was built before.
+Events come in bursts twice a second, as Debezium looks for them (poll.interval.ms). The first ones, by which
+each job makes its table and connections, are timed by themselves.
 Latency is from the time that an event bears, noted as it is sent, to the commit of its row. Memory is the
 proportional share of every process of the stack (PSS), where pages that several use are split.
 """
@@ -17,17 +20,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import psycopg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.costs import cost_of
 from tillstream.configs import ClientConfig
 from tillstream.runners.flink.jar import write_jar
 from tillstream.runners.flink.rest import FlinkRest
@@ -37,39 +40,35 @@ from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.local.toolchain import ensure_jars
 
-__all__ = ["Cost", "Fleet", "cost_of", "main", "measure", "run", "send"]
+__all__ = ["Fleet", "Pace", "latencies", "main", "measure", "run", "send"]
 
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 # What a client of a shared machine does with.
-_CHECKPOINT_MS, _POLL_MS, _DISCOVERY_S = 3_000, 1_000, 30
+_DISCOVERY_S = 30
+# One writer for all keys, and so no second subtask ever.
+_FLINK = {"processes": 1, "shards": 1, "max_parallelism": 1}
 _SPARE_SLOTS = 4
 _LAUNCH_DEADLINE_S = 300.0
 _ARRIVAL_DEADLINE_S = 120.0
 _LOOK_S = 0.5
-_KIB = 1024
+_BURST_S = 0.5
+_WARM_UP_S = 10.0
+_SETTLE_S = 45.0
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Say what the processes of a stack cost.
+class Pace:
+    """Say how often each job does what it does.
 
     Attributes:
-        memory_mb: by kind of process, mebibytes of their proportional share.
-        cores: by kind of process, processor seconds a second.
-        processes: by kind, how many there are.
+        guarantee: of delivery.
+        checkpoint_ms: between checkpoints.
+        poll_ms: between polls of an idle job.
     """
 
-    memory_mb: dict[str, int]
-    cores: dict[str, float]
-    processes: dict[str, int]
-
-    def totals(self) -> dict[str, Any]:
-        """Return it with sums, for JSON."""
-        return {
-            "memory_mb": {**self.memory_mb, "all": sum(self.memory_mb.values())},
-            "cores": {**self.cores, "all": round(sum(self.cores.values()), 2)},
-            "processes": self.processes,
-        }
+    guarantee: str = "exactly-once"
+    checkpoint_ms: int = 3_000
+    poll_ms: int = 1_000
 
 
 class Fleet:
@@ -79,13 +78,15 @@ class Fleet:
         stack: that is up.
         jobs: how many.
         folder: of templates and histories.
+        pace: of each job.
     """
 
-    def __init__(self, stack: LocalStack, jobs: int, folder: Path) -> None:
+    def __init__(self, stack: LocalStack, jobs: int, folder: Path, pace: Pace = Pace()) -> None:
         self.stack = stack
         self.clients = [f"fleet{number:03}" for number in range(1, jobs + 1)]
         self.rest = FlinkRest(stack.addresses.flink)
         self._folder = folder
+        self.pace = pace
 
     def config(self, client: str, **flink: Any) -> ClientConfig:
         """Return a client's config."""
@@ -97,14 +98,17 @@ class Fleet:
                 "source": {
                     "kafka": {
                         "bootstrap_servers": self.stack.addresses.kafka,
-                        "poll_interval_ms": _POLL_MS,
+                        "poll_interval_ms": self.pace.poll_ms,
                         "discovery_interval_s": _DISCOVERY_S,
                     }
                 },
                 "entities": {"events": {**entity, "contract": {"id": "int64", "sent_us": "int64"}}},
                 "sinks": {"warehouse": warehouse.as_sink()},
-                "delivery": {"checkpoint_interval_ms": _CHECKPOINT_MS},
-                "flink": {"rest_url": self.stack.addresses.flink, "processes": 1, "shards": 4, **flink},
+                "delivery": {
+                    "guarantee": self.pace.guarantee,
+                    "checkpoint_interval_ms": self.pace.checkpoint_ms,
+                },
+                "flink": {**_FLINK, "rest_url": self.stack.addresses.flink, **flink},
             }
         )
 
@@ -191,7 +195,7 @@ def send(servers: str, rates: dict[str, int], seconds: float, first: int = 0) ->
                 _send_one(producer, client, first + number)
             sent[client] = max(sent[client], int(passed_s * rate))
         producer.poll(0)
-        time.sleep(1 / 20)
+        time.sleep(_BURST_S)
     if producer.flush(60):
         raise RuntimeError("the broker did not take all events")
     return sent
@@ -209,64 +213,6 @@ def _send_one(producer: Producer, client: str, number: int) -> None:
             producer.poll(0.1)
 
 
-def cost_of(stack: LocalStack, seconds: float) -> Cost:
-    """Weigh the processes of a stack, after watching for a while what they take of the processors."""
-    before, start_s = dict(_processes(stack)), time.monotonic()
-    used = {process: _cpu_s(process) for process in before}
-    time.sleep(seconds)
-    after, passed_s = dict(_processes(stack)), time.monotonic() - start_s
-    memory: dict[str, int] = {}
-    cores: dict[str, float] = {}
-    count: dict[str, int] = {}
-    for process, kind in after.items():
-        memory[kind] = memory.get(kind, 0) + _pss_kib(process)
-        cores[kind] = cores.get(kind, 0.0) + _cpu_s(process) - used.get(process, 0.0)
-        count[kind] = count.get(kind, 0) + 1
-    return Cost(
-        {kind: kib // _KIB for kind, kib in memory.items()},
-        {kind: round(each / passed_s, 3) for kind, each in cores.items()},
-        count,
-    )
-
-
-def _processes(stack: LocalStack) -> Iterator[tuple[psutil.Process, str]]:
-    for status in stack.ps():
-        if status.pid is None:
-            continue
-        parent = psutil.Process(status.pid)
-        yield parent, status.service
-        for child in parent.children(recursive=True):
-            yield child, _kind(child, status.service)
-
-
-def _kind(process: psutil.Process, service: str) -> str:
-    try:
-        words = process.cmdline()
-    except psutil.Error:
-        return service
-    if words[:1] == ["tillstream-harness"]:
-        return "harnesses"
-    if any(word.endswith("waiter.py") for word in words):
-        return "waiters"
-    return "nursery" if any("nursery" in word for word in words) else service
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)
-
-
-def _pss_kib(process: psutil.Process) -> int:
-    try:
-        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")), 0)
-
-
 def latencies(rows: Sequence[tuple[int, int]]) -> dict[str, float]:
     """Return quantiles of the seconds between sending and showing."""
     found = sorted((shown - sent) / 1e6 for sent, shown in rows)
@@ -282,6 +228,7 @@ def latencies(rows: Sequence[tuple[int, int]]) -> dict[str, float]:
 def measure(fleet: Fleet, rate: int, seconds: float, at_once: int) -> dict[str, Any]:
     """Launch a fleet, watch it idle, then under load, and return the figures."""
     figures: dict[str, Any] = {"jobs": len(fleet.clients), "load_average": os.getloadavg()}
+    figures["pace"] = vars(fleet.pace)
     figures["empty"] = cost_of(fleet.stack, 2.0).totals()
     figures["build_s"] = round(fleet.build(), 2)
     _say("templates are built")
@@ -289,28 +236,48 @@ def measure(fleet: Fleet, rate: int, seconds: float, at_once: int) -> dict[str, 
     figures["launch_s"] = {"first": round(times[0], 2), "last": round(times[-1], 2)}
     figures["launch_s"]["median"] = round(statistics.median(times), 2)
     _say(f"{fleet.running()} jobs run: {figures['launch_s']}")
+    # Launches go on in the JVMs for a while: code is compiled, and checkpoints find their times.
+    time.sleep(_SETTLE_S)
     figures["idle"] = cost_of(fleet.stack, min(seconds, 20.0)).totals()
     _say(f"idle: {figures['idle']}")
-    sent: dict[str, int] = {}
-    sender = threading.Thread(
-        target=lambda: sent.update(
-            send(fleet.stack.addresses.kafka, dict.fromkeys(fleet.clients, rate), seconds)
-        )
-    )
-    sender.start()
-    figures["loaded"] = cost_of(fleet.stack, seconds * 0.8).totals()
-    sender.join()
-    end_s = time.monotonic() + _ARRIVAL_DEADLINE_S
-    rows = {client: fleet.arrived(client, sent[client], end_s - time.monotonic()) for client in fleet.clients}
+    first, figures["warm_up"] = _loaded(fleet, 1, _WARM_UP_S, {})
+    _say(f"warm: {figures['warm_up']}")
+    _, loaded = _loaded(fleet, rate, seconds, first)
+    figures |= loaded
     figures["running"] = fleet.running()
-    figures["rows"] = {"sent": sum(sent.values()), "shown": sum(map(len, rows.values()))}
-    figures["latency"] = latencies([row for each in rows.values() for row in each])
     figures["load_average_after"] = os.getloadavg()
     return figures
 
 
+def _loaded(
+    fleet: Fleet, rate: int, seconds: float, before: dict[str, int]
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Send events, watch the costs, and return how many each client has then, and the figures."""
+    sent: dict[str, int] = {}
+    servers, since_us = fleet.stack.addresses.kafka, time.time_ns() // 1000
+    first = max(before.values(), default=0)
+    sender = threading.Thread(
+        target=lambda: sent.update(send(servers, dict.fromkeys(fleet.clients, rate), seconds, first))
+    )
+    sender.start()
+    cost = cost_of(fleet.stack, seconds * 0.8).totals()
+    sender.join()
+    end_s = time.monotonic() + _ARRIVAL_DEADLINE_S
+    total = {client: before.get(client, 0) + sent[client] for client in fleet.clients}
+    found = [fleet.arrived(client, total[client], end_s - time.monotonic()) for client in fleet.clients]
+    new = [row for rows in found for row in rows if row[0] >= since_us]
+    rows = {"sent": sum(sent.values()), "shown": len(new)}
+    return total, {"loaded": cost, "rows": rows, "latency": latencies(new)}
+
+
 def run(
-    folder: Path, jobs: int = 10, rate: int = 20, seconds: float = 20.0, at_once: int = 2
+    folder: Path,
+    jobs: int = 10,
+    rate: int = 20,
+    seconds: float = 20.0,
+    *,
+    at_once: int = 2,
+    pace: Pace = Pace(),
 ) -> dict[str, Any]:
     """Measure on a stack of its own.
 
@@ -320,12 +287,13 @@ def run(
         rate: events a second for each.
         seconds: of load.
         at_once: launches beside each other.
+        pace: of each job.
     """
     folder.mkdir(exist_ok=True)
     stack = LocalStack.open(folder / "stack")
     try:
         stack.up(_SERVICES, slots=jobs + _SPARE_SLOTS, ports=unusual_ports(), progress=_say)
-        fleet = Fleet(stack, jobs, folder)
+        fleet = Fleet(stack, jobs, folder, pace)
         figures = measure(fleet, rate, seconds, at_once)
         fleet.cancel()
     finally:
@@ -346,9 +314,15 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=20, help="events a second for each client")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--at-once", type=int, default=2, help="launches beside each other")
+    parser.add_argument("--guarantee", default=Pace.guarantee, help="exactly-once or at-least-once")
+    parser.add_argument("--checkpoint-ms", type=int, default=Pace.checkpoint_ms)
+    parser.add_argument("--poll-ms", type=int, default=Pace.poll_ms)
     options = parser.parse_args()
+    pace = Pace(options.guarantee, options.checkpoint_ms, options.poll_ms)
     with tempfile.TemporaryDirectory(prefix="fleet") as folder:
-        figures = run(Path(folder), options.jobs, options.rate, options.seconds, options.at_once)
+        figures = run(
+            Path(folder), options.jobs, options.rate, options.seconds, at_once=options.at_once, pace=pace
+        )
     print(json.dumps(figures, indent=1))
 
 

@@ -23,13 +23,13 @@ from tillstream.runners.bounds import BOUNDS_VARIABLE, FOLDER_VARIABLE, Bounds
 from tillstream.runners.carried import look_in_carried
 from tillstream.runners.flink.processes import STAGES_VARIABLE
 from tillstream.runners.landlock import ConfinementError, confine
+from tillstream.runners.lean_worker import make_lean
 from tillstream.runners.naming import name_lines
 from tillstream.runners.stopping import obey_stop
 
 __all__ = ["MEMORY_VARIABLE", "limit_memory_mb", "main", "words"]
 
 _GC_THRESHOLD = 500_000
-_GRPC_WAIT_S = 5.0
 MEMORY_VARIABLE = "TILLSTREAM_HARNESS_MEMORY_MB"
 
 
@@ -127,9 +127,7 @@ def main(given: Sequence[str], is_abandoned: Callable[[], bool]) -> None:
     )
     from google.protobuf import json_format, text_format
 
-    # Each of its waiting threads wakes up ten times a second for signals, which a lock of Python 3 does not
-    # hold up: of an idle process that is the most of its processor time.
-    grpc._common.MAXIMUM_WAIT_TIMEOUT = _GRPC_WAIT_S  # noqa: SLF001
+    make_lean()
     with grpc.insecure_channel(arguments.provision_endpoint) as channel:
         stub = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
         info = stub.GetProvisionInfo(

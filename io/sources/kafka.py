@@ -34,9 +34,11 @@ _FETCH = {
     "queued.min.messages": 200_000,
     "queued.max.messages.kbytes": 65_536,
 }
-# How long the broker holds a fetch while there is nothing, and so how often an idle reader asks. What arrives
-# is sent at once; only a partition that is assigned meanwhile waits for it.
+# How long the broker holds a fetch that has less than these bytes, and so how often a reader asks that has
+# little to read: one that takes what there is at intervals need not be sent each record by itself. What is
+# assigned meanwhile waits for it too.
 _FETCH_WAIT_MS_MAX = 500
+_FETCH_BYTES = 65_536
 _NOWHERE = -1
 # librdkafka takes no larger request.
 _CONSUME_MAX = 1_000_000
@@ -93,6 +95,7 @@ class KafkaReader:
                 **_client_settings(source, client),
                 **_FETCH,
                 "fetch.wait.max.ms": min(source.poll_interval_ms, _FETCH_WAIT_MS_MAX),
+                "fetch.min.bytes": _FETCH_BYTES,
                 "group.id": group_id,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,

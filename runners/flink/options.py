@@ -12,9 +12,10 @@ from tillstream.runners.harness import MEMORY_VARIABLE
 
 __all__ = ["harness_environment", "job_options", "job_settings", "shadow_options"]
 
-# How long a stage's bundle may stay open, at least and in parts of the time between polls. Beam looks at the
-# clock of each stage twice in that time, idle or not.
-_BUNDLE_MS, _BUNDLE_OF_POLL = 50, 2
+# The least time that a stage's bundle may stay open, and that time in polls. Beam looks at the clock of each
+# stage twice in it, idle or not. Where rows wait for a checkpoint that ends all bundles, they wait for none.
+_BUNDLE_MS = 50
+_BUNDLE_POLLS, _BUNDLE_POLLS_OF_WAITING = 0.4, 2
 # Bundles end by time: an element is a whole batch, so a count says little.
 _BUNDLE_ELEMENTS_MAX = 100_000
 
@@ -45,10 +46,15 @@ def shadow_options(job: str) -> dict[str, Any]:
     return {"job_name": job, "app_name": job, "retain_externalized_checkpoints_on_cancellation": False}
 
 
-def _bundle_ms(config: ClientConfig) -> int:
+def _bundle_ms(config: ClientConfig, *, bounded: bool) -> int:
     if config.source.kafka is None:
         return _BUNDLE_MS
-    return max(_BUNDLE_MS, config.source.kafka.poll_interval_ms // _BUNDLE_OF_POLL)
+    poll_ms, delivery = config.source.kafka.poll_interval_ms, config.delivery
+    # An unaligned checkpoint overtakes what a bundle has just given away.
+    aligned = not bounded and not config.flink.unaligned_checkpoints
+    if aligned and delivery.guarantee == "exactly-once":
+        return max(_BUNDLE_MS, min(poll_ms * _BUNDLE_POLLS_OF_WAITING, delivery.checkpoint_interval_ms))
+    return max(_BUNDLE_MS, int(poll_ms * _BUNDLE_POLLS))
 
 
 def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def job_options(config: ClientConfig, *, bounded: bool) -> dict[str, Any]:
         "max_parallelism": config.flink.max_parallelism,
         "max_bundle_size": _BUNDLE_ELEMENTS_MAX,
         # Beam spells it so.
-        "max_bundle_time_mills": _bundle_ms(config),
+        "max_bundle_time_mills": _bundle_ms(config, bounded=bounded),
         "max_cache_memory_usage_mb": config.flink.state_cache_mb,
         # Flink's own setting alone would leave the runner thinking that there are no checkpoints.
         "checkpointing_interval": -1 if bounded else interval_ms,
@@ -84,6 +90,9 @@ def job_settings(config: ClientConfig) -> dict[str, str]:
     incremental = flink.state_backend == "rocksdb" and flink.incremental_checkpoints
     return {
         "state.backend.type": flink.state_backend,
+        # What goes from stage to stage is a batch already, and is sent at once. With Flink's default a thread
+        # of each subtask looks ten times a second whether something waits to be sent.
+        "execution.buffer-timeout.interval": "0 ms",
         # What a cluster gives to each slot is shared out for heaps, where RocksDB would write all the time.
         "state.backend.rocksdb.memory.fixed-per-slot": f"{flink.rocksdb_memory_mb} mb",
         "state.backend.incremental": json.dumps(incremental),

@@ -24,8 +24,8 @@ _RESTART_S_MAX = 45.0
 # How long to let Flink find out that a task is gone.
 _RESTART_POLL_S = 0.5
 # What a savepoint says that met a job whose tasks were just going or coming. Source: Flink 1.19,
-# DefaultCheckpointPlanCalculator.checkAllTasksInitiated, CheckpointFailureReason, RecipientUnreachableException,
-# JobMasterServiceLeadershipRunner.
+# DefaultCheckpointPlanCalculator, CheckpointFailureReason, RecipientUnreachableException, JobMaster,
+# CreditBasedPartitionRequestClientHandler.
 _PASSING = (
     "is not being executed at the moment",
     "because the recipient is unreachable",
@@ -217,7 +217,7 @@ class FlinkRest:
                 raise JobFailedError(f"savepoint of job {job_id}: {cause_of(trace)}")
             # Flink may not know yet that its tasks are gone.
             time.sleep(_RESTART_POLL_S)
-            self.wait_for_tasks(job_id, patient_until_s - time.monotonic())
+            self.wait_for_tasks(job_id, max(0.0, patient_until_s - time.monotonic()))
 
     def _savepoint(self, job_id: str, *, stop: bool, end_s: float) -> dict[str, Any]:
         """Ask for a savepoint once, and return what became of it."""

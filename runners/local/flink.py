@@ -103,6 +103,8 @@ def flink_settings(context: Context) -> dict[str, object]:
         "state.checkpoints.dir": (data / "checkpoints").as_uri(),
         "state.checkpoints.num-retained": 3,
         "state.savepoints.dir": (data / "savepoints").as_uri(),
+        # What a stage of an idle job keeps goes into the checkpoint's own file, not one beside it.
+        "state.storage.fs.memory-threshold": "64kb",
         "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         "web.upload.dir": str(data / "upload"),
         "io.tmp.dirs": str(data / "tmp"),
@@ -114,8 +116,10 @@ def flink_settings(context: Context) -> dict[str, object]:
         "restart-strategy.exponential-delay.reset-backoff-threshold": "20 s",
         "restart-strategy.exponential-delay.jitter-factor": 0.1,
         # Two heartbeats that cannot be sent tell that a process is gone; one that hangs has the timeout.
-        "heartbeat.interval": 1000,
+        "heartbeat.interval": context.sizes.heartbeat_ms,
         "heartbeat.timeout": 20000,
+        # What REST says of a job may be so old: launches wait for it. The dashboard asks as often.
+        "web.refresh-interval": 500,
         # Metrics are fetched when they are asked for, and at most so often: an upgrade is judged by them.
         "metrics.fetcher.update-interval": 1000,
     }
@@ -207,6 +211,7 @@ class TaskManager(_Flink):
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
             heap_mb=sizes.task_heap_mb + _FRAMEWORK_HEAP_MB,
             options=[
+                *(BRISK if sizes.are_many else ()),
                 f"-XX:MaxDirectMemorySize={direct_mb}m",
                 f"-XX:MaxMetaspaceSize={sizes.metaspace_mb}m",
             ],

@@ -12,7 +12,10 @@ __all__ = ["SLOTS", "Sizes"]
 
 # Of a stack that is told nothing else; a job of parallelism n takes n of them.
 SLOTS = 8
+# From here on they are taken to rest most of the time.
+_MANY = 32
 _SESSION_MS, _SESSION_OF_MANY_MS = 6_000, 30_000
+_HEARTBEAT_MS, _HEARTBEAT_OF_MANY_MS = 1_000, 5_000
 _CONNECTIONS = 100
 _CONNECTIONS_OF_A_JOB = 3
 
@@ -26,6 +29,11 @@ class Sizes:
     """
 
     slots: int = SLOTS
+
+    @property
+    def are_many(self) -> bool:
+        """Tell whether jobs rest most of the time: what speeds up a busy one costs too much for all."""
+        return self.slots >= _MANY
 
     @property
     def _more(self) -> int:
@@ -63,7 +71,12 @@ class Sizes:
         One that was killed is followed only then. One that merely waits for a processor must keep its
         session: all jobs start again when it is lost, which makes processors scarcer.
         """
-        return _SESSION_MS if self.slots <= SLOTS else _SESSION_OF_MANY_MS
+        return _SESSION_OF_MANY_MS if self.are_many else _SESSION_MS
+
+    @property
+    def heartbeat_ms(self) -> int:
+        """Return how often each job's master and the TaskManager tell each other that they live."""
+        return _HEARTBEAT_OF_MANY_MS if self.are_many else _HEARTBEAT_MS
 
     @property
     def connections(self) -> int:

@@ -129,11 +129,26 @@ def test_checkpointing_reaches_beam() -> None:
     assert job_options(config(), bounded=True)["checkpointing_interval"] == -1
 
 
-def test_bundles_of_slow_polls_stay_open_longer() -> None:
-    """Looking at the clock of each bundle is much of what an idle job costs."""
-    for poll_ms, bundle_ms in ((5, 50), (50, 50), (1000, 500)):
-        source = {"kafka": {"bootstrap_servers": "b:9092", "poll_interval_ms": poll_ms}}
-        assert job_options(config(source=source), bounded=False)["max_bundle_time_mills"] == bundle_ms
+@pytest.mark.parametrize(
+    ("delivery", "flink", "poll_ms", "bundle_ms"),
+    [
+        ({}, {}, 5, 50),
+        ({}, {}, 50, 100),
+        ({"checkpoint_interval_ms": 3000}, {}, 1000, 2000),
+        ({"checkpoint_interval_ms": 3000}, {}, 60_000, 3000),
+        ({"checkpoint_interval_ms": 3000}, {"unaligned_checkpoints": True}, 1000, 400),
+        ({"guarantee": "at-least-once"}, {}, 50, 50),
+        ({"guarantee": "at-least-once"}, {}, 1000, 400),
+    ],
+)
+def test_bundles_of_slow_polls_stay_open_longer(
+    delivery: dict[str, Any], flink: dict[str, Any], poll_ms: int, bundle_ms: int
+) -> None:
+    """Looking at their clocks costs an idle job; rows that wait for a checkpoint wait for no bundle."""
+    source = {"kafka": {"bootstrap_servers": "b:9092", "poll_interval_ms": poll_ms}}
+    made = config(source=source, delivery=delivery, flink=flink)
+    assert job_options(made, bounded=False)["max_bundle_time_mills"] == bundle_ms
+    assert job_options(made, bounded=True)["max_bundle_time_mills"] == max(50, int(0.4 * poll_ms))
 
 
 def test_the_memory_limit_reaches_the_harness() -> None:

@@ -19,6 +19,8 @@ kubernetes.taskmanager.service-account: {{ $name }}-worker
 state.checkpoints.dir: {{ $storage }}/checkpoints
 state.savepoints.dir: {{ $storage }}/savepoints
 state.checkpoints.num-retained: "3"
+# What a stage of an idle job keeps goes into the checkpoint's own file, not one beside it.
+state.storage.fs.memory-threshold: 64kb
 execution.checkpointing.externalized-checkpoint-retention: RETAIN_ON_CANCELLATION
 high-availability.type: kubernetes
 high-availability.storageDir: {{ $storage }}/ha

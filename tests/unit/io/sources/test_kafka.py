@@ -120,6 +120,8 @@ def test_an_idle_reader_asks_as_often_as_it_is_polled(poll_ms: int, wait_ms: int
     """But twice a second, so that a new partition need not wait."""
     KafkaReader(config(poll_interval_ms=poll_ms).kafka, "a", "group")
     assert Broker.settings["fetch.wait.max.ms"] == wait_ms
+    # Else each record comes by itself.
+    assert Broker.settings["fetch.min.bytes"] > 1
 
 
 def test_published_offsets_name_their_launch(monkeypatch: pytest.MonkeyPatch) -> None:

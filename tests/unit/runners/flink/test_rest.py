@@ -18,7 +18,8 @@ STARTING = (
 GONE = (
     "java.util.concurrent.CompletionException: org.apache.flink.runtime.rpc.exceptions."
     "RecipientUnreachableException: Could not send message [RemoteRpcInvocation()] from sender [Actor[a]] to "
-    "recipient [Actor[b]], because the recipient is unreachable. This can either mean that\n\tat a.b(C.java:1)"
+    "recipient [Actor[b]], because the recipient is unreachable. This can either mean "
+    "that the recipient has been terminated or that the remote RpcService is not reachable.\n\tat a.b(C)"
 )
 FAILED = (
     "java.util.concurrent.CompletionException: x.CheckpointException: Task has failed.\n\tat a.b(C.java:1)\n"

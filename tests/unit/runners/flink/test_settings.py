@@ -32,6 +32,7 @@ def test_a_failed_checkpoint_restarts_nothing_by_itself() -> None:
     """By default state is on the heap, whole in each checkpoint, and a few checkpoints may fail."""
     assert job_settings(_config()) == {
         "state.backend.type": "hashmap",
+        "execution.buffer-timeout.interval": "0 ms",
         "state.backend.rocksdb.memory.fixed-per-slot": "64 mb",
         "state.backend.incremental": "false",
         "execution.checkpointing.unaligned.enabled": "false",

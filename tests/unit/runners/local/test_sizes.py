@@ -47,12 +47,21 @@ def test_limits_grow_with_the_slots(tmp_path: Path) -> None:
     assert settings["taskmanager.numberOfTaskSlots"] == 100
     session = "high-availability.zookeeper.client.session-timeout"
     assert (settings[session], few.session_ms) == (30_000, 6_000)
+    assert (settings["heartbeat.interval"], few.heartbeat_ms) == (5_000, 1_000)
     assert ZooKeeper(large).properties()["maxSessionTimeout"] == 30_000
     manager = TaskManager(large)
     manager.prepare()
     words = [str(word) for word in manager.command().arguments]
     assert f"-XX:MaxMetaspaceSize={many.metaspace_mb}m" in words
     assert f"taskmanager.memory.network.max={many.network_mb}m" in words
+    assert "-XX:+UseSerialGC" in words
+
+
+def test_a_few_jobs_have_what_busy_ones_gain_by(tmp_path: Path) -> None:
+    """Java's own choice of collector and compilers is that of a server."""
+    manager = TaskManager(context(tmp_path, SLOTS))
+    manager.prepare()
+    assert not [word for word in map(str, manager.command().arguments) if "SerialGC" in word]
 
 
 def test_the_warehouse_takes_the_connections_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
