@@ -82,7 +82,9 @@ def measure(street: Street, rate: int, seconds: float) -> dict[str, Any]:
         figures[name] = _beside(street, trouble, rate, seconds)
     alone = figures["none"].get("p95_s")
     figures["p95_ratio"] = {
-        name: round(figures[name]["p95_s"] / alone, 2) for name in troubles if alone and figures[name]
+        name: round(figures[name]["p95_s"] / alone, 2)
+        for name in troubles
+        if alone and not figures[name]["missing"]
     }
     return figures
 
@@ -102,7 +104,8 @@ def _beside(
     over.set()
     thread.join()
     rows = street.arrived(street.calm, len(seen) + sent[street.calm])
-    return latencies([row for row in rows if row[0] not in seen])
+    new = [row for row in rows if row[0] not in seen]
+    return {**latencies(new), "missing": sent[street.calm] - len(new)}
 
 
 def _poison(servers: str, client: str, over: threading.Event) -> None:
