@@ -25,6 +25,7 @@ import yaml
 from confluent_kafka import Producer
 
 from benchmarks.run import machine
+from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 
 _RESULTS = Path(__file__).resolve().parent / "results"
@@ -92,6 +93,7 @@ class Traffic:
         self.sent = 0
         self.rows = 0
         self.gaps: list[tuple[float, float]] = []
+        self._newest_s = time.monotonic()
 
     def __enter__(self) -> Traffic:  # noqa: PYI034
         for thread in self._threads:
@@ -104,13 +106,20 @@ class Traffic:
             thread.join()
 
     def longest_s(self, since: float) -> float:
-        """Return the longest time without a new row, seconds, after a moment of `time.monotonic`."""
-        return max((end - start for start, end in self.gaps if end > since), default=0.0)
+        """Return the longest time without a new row since a moment of `time.monotonic`, till now, seconds."""
+        gaps = [*self.gaps, (self._newest_s, time.monotonic())]
+        return max(end - start for start, end in gaps if end > since)
 
     def await_rows(self, rows: int, deadline_s: float) -> None:
-        """Wait until as many rows are there."""
+        """Wait until as many rows are there.
+
+        Raises:
+            TimeoutError: if they are not within the deadline.
+        """
         end_s = time.monotonic() + deadline_s
-        while self.rows < rows and time.monotonic() < end_s:
+        while self.rows < rows:
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"found {self.rows} rows after {deadline_s:.0f} s, expected {rows}")
             time.sleep(_POLL_S)
 
     def _write(self) -> None:
@@ -128,7 +137,6 @@ class Traffic:
         producer.flush(30)
 
     def _look(self) -> None:
-        newest_s = time.monotonic()
         with psycopg.connect(self._stack.addresses.warehouse.dsn(), autocommit=True) as connection:
             while not self._stop.wait(_POLL_S):
                 try:
@@ -139,8 +147,8 @@ class Traffic:
                 now_s = time.monotonic()
                 if found[0] > self.rows:
                     self.rows = found[0]
-                    self.gaps.append((newest_s, now_s))
-                    newest_s = now_s
+                    self.gaps.append((self._newest_s, now_s))
+                    self._newest_s = now_s
 
 
 def measure(stack: LocalStack, folder: Path, rate_per_s: int) -> dict[str, Any]:
@@ -183,9 +191,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         stack = LocalStack.open(arguments.dir or Path(folder, "stack"))
-        if arguments.dir is None:
-            stack.up(_SERVICES)
         try:
+            if arguments.dir is None:
+                stack.up(_SERVICES, ports=unusual_ports())
             found = measure(stack, Path(folder), arguments.rate)
         finally:
             if arguments.dir is None:
