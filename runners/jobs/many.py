@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ Folder = Annotated[
     Path | None, typer.Option(help="Where configs lie; default: here, clients/, configs/clients/.")
 ]
 AtOnce = Annotated[int, typer.Option(min=1, max=64, help="Clients that are worked on at once.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, {clients: [...]}.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 AT_ONCE = 4
 _EXIT_FAILED = 1
@@ -104,30 +105,39 @@ def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
         def say(line: str) -> None:
             typer.echo(f"{client.client}: {line}" if is_many else line, err=True)
 
+        if not is_many and not as_json:
+            return work(client, say)
         try:
             return work(client, say)
+        except UserError as error:
+            return Done("refused", str(error), is_good=False, exit_code=_EXIT_BAD_INPUT)
         except TillstreamError as error:
-            if not is_many and not as_json:
-                raise
-            if isinstance(error, UserError):
-                return Done("refused", str(error), is_good=False, exit_code=_EXIT_BAD_INPUT)
             return Done("failed", str(error), is_good=False)
+        except Exception as error:  # noqa: BLE001  (a full disk, say: what the others did must be told)
+            for line in traceback.format_exception(error):
+                say(line.rstrip())
+            return Done("failed", f"{type(error).__name__}: {error}", is_good=False)
 
     with ThreadPoolExecutor(min(group.at_once, len(chosen))) as pool:
         found = list(pool.map(one, chosen))
-    if as_json:
-        lines = [
-            {"client": each.client, "outcome": done.outcome, "detail": done.detail, **done.facts}
-            for each, done in zip(chosen, found, strict=True)
-        ]
-        typer.echo(json.dumps({"clients": lines}))
-    elif is_many:
-        rows = [(each.client, done.outcome, done.detail) for each, done in zip(chosen, found, strict=True)]
-        table(("CLIENT", "OUTCOME", "DETAIL"), rows)
-    else:
-        typer.echo(f"{chosen[0].client}: {found[0].outcome}{found[0].detail and f', {found[0].detail}'}")
+    _report([(each.client, done) for each, done in zip(chosen, found, strict=True)], as_json=as_json)
     if not all(done.is_good for done in found):
         raise typer.Exit(_EXIT_FAILED if is_many else found[0].exit_code)
+
+
+def _report(found: Sequence[tuple[str, Done]], *, as_json: bool) -> None:
+    if as_json:
+        lines = [
+            {"client": client, "outcome": done.outcome, "detail": done.detail, **done.facts}
+            for client, done in found
+        ]
+        typer.echo(json.dumps({"clients": lines}))
+    elif len(found) > 1:
+        rows = [(client, done.outcome, done.detail) for client, done in found]
+        table(("CLIENT", "OUTCOME", "DETAIL"), rows)
+    else:
+        ((client, done),) = found
+        typer.echo(f"{client}: {done.outcome}{done.detail and f', {done.detail}'}")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

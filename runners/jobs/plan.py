@@ -72,7 +72,8 @@ def plan_of(job: ClientJob, template: Path, *, savepoint: str | None = None) -> 
         before.info,
         checkpoint,
         old_stages=before.stages,
-        config=job.config.plain(),
+        # Of a jar that was built elsewhere only the open places are as this config has them.
+        config=manifest.model().at_launch(job.parameters(template)).plain(),
         job_id=before.job_id,
     )
     return replace(plan, notes=(*plan.notes, *notes), checkpoint=plan.checkpoint or before.path)

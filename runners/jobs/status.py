@@ -14,6 +14,7 @@ from tillstream.runners.jobs.canary.place import shadow_names
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.health import Health, observe
 from tillstream.runners.jobs.job import ClientJob
+from tillstream.runners.jobs.launches import launches, unfinished
 from tillstream.runners.jobs.resuming import last_job, last_stop
 from tillstream.runners.stopping import stop_of
 
@@ -39,7 +40,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
         age_s: time since it was complete, seconds.
         size_bytes: of all state in it.
         duration_ms: from its trigger to its end, milliseconds.
-        failed: how many failed since the job was started.
+        failed: how many of the last ten failed. Those that were asked for before its tasks ran do not count.
         path: where it lies.
     """
 
@@ -123,7 +124,8 @@ def _at_rest(job: ClientJob) -> Status:
         # A job that stops itself is cancelled by its own process.
         cause = stop_of(job.rest, job.client)
         state = "canceled" if cause is None else "failed"
-    troubles = () if state in _WELL else (f"it has ended: {cause or 'nobody knows why'}",)
+    trouble = _trouble_at_rest(job, state, cause)
+    troubles = () if trouble is None else (trouble,)
     return Status(
         job.client,
         state,
@@ -134,6 +136,18 @@ def _at_rest(job: ClientJob) -> Status:
         cause=cause,
         troubles=troubles,
     )
+
+
+def _trouble_at_rest(job: ClientJob, state: str, cause: str | None) -> str | None:
+    """Say why a job that has ended should not have; None where somebody wanted it so."""
+    if unfinished(launches(job.history.entries())) is not None:
+        way = f"'tillstream rollback {job.client}' goes on from there"
+        return f"an upgrade or a roll-back is under way, or its command died: {way}"
+    # Flink calls a job finished that was stopped with a savepoint.
+    if state == "finished" and job.config.source.files is None:
+        way = f"'tillstream launch {job.client}' goes on"
+        return f"it was stopped, and {job.history.path} notes no pause: {way}"
+    return None if state in _WELL else f"it has ended: {cause or 'nobody knows why'}"
 
 
 def _forgotten(job: ClientJob) -> Status:
@@ -204,7 +218,7 @@ def _troubles(
 
 
 def _checkpoint(answer: Mapping[str, Any]) -> Checkpoint:
-    failed = int((answer.get("counts") or {}).get("failed") or 0)
+    failed = sum(each["status"] == "FAILED" for each in answer.get("history") or ())
     newest = (answer.get("latest") or {}).get("completed")
     if newest is None:
         return Checkpoint(failed=failed)

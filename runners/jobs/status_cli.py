@@ -37,7 +37,7 @@ def status(
 ) -> None:
     """Show how clients' jobs do: state, version, checkpoints, failures, lag. Exits with 1 if one is unwell.
 
-    Paused, cancelled and finished jobs are as somebody wanted them, hence well.
+    Paused and cancelled jobs are as somebody wanted them, and files that were read to their end, hence well.
     """
     from tillstream.pipelines.errors import UserError
 

@@ -91,7 +91,7 @@ def chosen_canary(
             "--expect-changes": expect_changes,
             "--diff-file": diff_file,
         }
-        lone = [name for name, value in given.items() if value]
+        lone = [name for name, value in given.items() if value not in (None, False, [], ())]
         if lone:
             raise UserError(f"found {', '.join(lone)} without --canary, expected it too")
         return None

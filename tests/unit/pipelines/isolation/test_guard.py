@@ -29,8 +29,7 @@ from tillstream.transforms.flow_runner import FlowRunner
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.packing import MutationPacker
 
-# An interruption that hits the code which counts what is reached leaves that locked.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.usefixtures("untraced")
 
 LIMITS = Limits(record_timeout_ms=200, mutations_per_record_max=100)
 GOOD = 0

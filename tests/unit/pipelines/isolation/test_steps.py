@@ -20,8 +20,7 @@ from tillstream.transforms.flow_runner import FlowRunner
 from tillstream.transforms.flows import Flow
 from tillstream.transforms.packing import MutationPacker
 
-# An interruption that hits the code which counts what is reached leaves that locked.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.usefixtures("untraced")
 
 STEPS = ("setup", "start_bundle", "finish_bundle", "teardown")
 NAMED = "transform 'acme.odd@1.0.0' of entity 'orders': "

@@ -47,6 +47,26 @@ def test_one_that_fails_stops_no_other(group: Group, capsys: pytest.CaptureFixtu
     assert sorted(told.err.splitlines()) == [f"{name}: at it" for name in ("acme", "globex", "initech")]
 
 
+def test_what_nobody_expected_stops_no_other(group: Group, capsys: pytest.CaptureFixture[str]) -> None:
+    """A full disk is told of as what it is, with its trace, beside what became of the others."""
+
+    def meets_a_full_disk(chosen: Chosen, say: Callable[[str], None]) -> Done:
+        if chosen.client == "acme":
+            raise OSError(28, "No space left on device")
+        return work(chosen, say)
+
+    with pytest.raises(typer.Exit):
+        carry_out(group, meets_a_full_disk, as_json=False)
+    told = capsys.readouterr()
+    assert told.out.splitlines()[1:3] == [
+        "acme     failed   OSError: [Errno 28] No space left on device",
+        "globex   failed   nobody answers",
+    ]
+    assert "acme: Traceback" in told.err
+    with pytest.raises(OSError, match="No space"):
+        carry_out(Group(["acme"], folder=group.folder), meets_a_full_disk, as_json=False)
+
+
 def test_a_program_gets_one_object(group: Group, capsys: pytest.CaptureFixture[str]) -> None:
     """With a list, and nothing else on standard output."""
     with pytest.raises(typer.Exit):

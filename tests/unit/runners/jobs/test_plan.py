@@ -97,12 +97,12 @@ def template(tmp_path: Path) -> Path:
     return path
 
 
-def plan(rest: Rest, template: Path, tmp_path: Path, *entries: Entry) -> Plan:
+def plan(rest: Rest, template: Path, tmp_path: Path, *entries: Entry, config: ClientConfig = CONFIG) -> Plan:
     """Return the plan of a template on a cluster."""
     history = History("acme", tmp_path / "history")
     for entry in entries:
         history.append(entry)
-    job = ClientJob(CONFIG, history=history)
+    job = ClientJob(config, history=history)
     job.rest = rest  # type: ignore[assignment]  # what a plan asks of it
     return plan_of(job, template)
 
@@ -113,6 +113,17 @@ def test_what_runs_is_compared(name: str, template: Path, tmp_path: Path) -> Non
     rest = Rest(state="RUNNING", name=name)
     found = plan(rest, template, tmp_path)
     assert (found.verdict, found.job_id, rest.deleted) == ("no_change", "j", ["jar"])
+
+
+def test_a_jar_is_planned_as_it_was_built(template: Path, tmp_path: Path) -> None:
+    """Of the config at hand only open places count; what else differs from the jar will not be launched."""
+    model = CONFIG.plain()
+    model["entities"]["others"] = dict(model["entities"]["things"], topic="u")
+    model["delivery"] = {"checkpoint_interval_ms": 2500}
+    other = ClientConfig.model_validate(model)
+    found = plan(Rest(state="RUNNING"), template, tmp_path, config=other)
+    changed = [each.name for each in found.changes if each.part == "config"]
+    assert changed == ["/delivery/checkpoint_interval_ms"]
 
 
 def test_a_checkpoint_out_of_reach_is_said(template: Path, tmp_path: Path) -> None:

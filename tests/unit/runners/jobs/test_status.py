@@ -46,9 +46,9 @@ def observed(monkeypatch: pytest.MonkeyPatch, **seen: Any) -> None:
     monkeypatch.setattr(status, "observe", lambda *_: health)
     monkeypatch.setattr(Cluster, "job", lambda *_: {"timestamps": {"RUNNING": since_ms}})
     monkeypatch.setattr(Cluster, "exceptions", lambda *_: failures)
-    monkeypatch.setattr(
-        Cluster, "checkpoints", lambda *_: {"counts": {"failed": 2}, "latest": {"completed": point}}
-    )
+    # Flink counts those too that it could not begin because tasks were not there yet; they are in no history.
+    told = {"counts": {"failed": 7}, "history": [{"status": "FAILED"}, {"status": "COMPLETED"}] * 2}
+    monkeypatch.setattr(Cluster, "checkpoints", lambda *_: {**told, "latest": {"completed": point}})
 
 
 def test_a_job_that_is_well(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,6 @@ def test_an_old_failure_is_no_news(cluster: Cluster, tmp_path: Path, monkeypatch
     ("flink", "cause", "state", "is_healthy"),
     [
         ("FAILED", TRACE, "failed", False),
-        ("FINISHED", "", "finished", True),
         ("CANCELED", TRACE, "canceled", True),
         ("CANCELED", "the job has stopped itself: too much", "failed", False),
     ],
@@ -129,6 +128,23 @@ def test_a_job_that_has_ended(
     found = status.status_of(chosen(tmp_path).load())
     assert (found.state, found.is_healthy) == (state, is_healthy)
     assert is_healthy or cause.rpartition(": ")[2].splitlines()[0] in found.troubles[0]
+
+
+def test_a_job_that_was_stopped_behind_our_back(cluster: Cluster, tmp_path: Path) -> None:
+    """Nobody noted a pause: a command died between two jobs, or somebody used Flink's own."""
+    cluster.end(run(cluster, tmp_path), "FINISHED", "")
+    found = status.status_of(chosen(tmp_path).load())
+    assert (found.state, found.is_healthy) == ("finished", False)
+    assert "'tillstream launch acme' goes on" in found.troubles[0]
+
+
+def test_an_upgrade_that_never_came_to_its_end(cluster: Cluster, tmp_path: Path) -> None:
+    """Nothing runs, and the history says what was under way."""
+    cluster.end(run(cluster, tmp_path), "CANCELED", "")
+    History("acme").append(Entry("upgrade", "started", generation=6, template="t", parallelism=1))
+    found = status.status_of(chosen(tmp_path).load())
+    assert (found.state, found.is_healthy) == ("canceled", False)
+    assert "'tillstream rollback acme' goes on" in found.troubles[0]
 
 
 @pytest.mark.parametrize(("action", "state"), [("pause", "paused"), ("cancel", "canceled")])
