@@ -6,8 +6,8 @@ left in, it reads all events since then again, and writes their rows again by ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Back:
         accepts_loss: also where that leaves some state behind.
         timeout_s: how long a savepoint may take, and the tasks until all run, seconds.
         wait_s: how long to wait until it has read again what there was, to tell what is left, seconds.
+        agrees: asked when it is known where to, and nothing was touched.
     """
 
     to: int | None = None
@@ -46,6 +47,7 @@ class Back:
     accepts_loss: bool = False
     timeout_s: float = 120.0
     wait_s: float = 60.0
+    agrees: Callable[[str], bool] = field(default=lambda _: True, compare=False)
 
 
 def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
@@ -69,6 +71,8 @@ def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
         if wanted.keeps_state:
             _check_plan(job, goal, template, running, accepts_loss=wanted.accepts_loss)
         say(f"rolling back to {goal.launch.line()}")
+        if not wanted.agrees(f"roll back {job.client}?"):
+            return Done("not begun", "nobody agreed to it", {"job_id": running}, is_good=False)
         reason = f"of {current.generation} to {goal.launch.generation}"
         taken = _stopped(job, running, wanted, reason)
         if savepoint is None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +44,7 @@ __all__ = ["rollback", "upgrade"]
 # As shells have it of a command that SIGINT has ended.
 _EXIT_INTERRUPTED = 130
 
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, once the plan is known, whether to go on.")]
 _Loss = Annotated[
     bool, typer.Option("--accept-loss", help="Also where the plan says that some state is forgotten.")
 ]
@@ -102,14 +102,12 @@ def upgrade(
         diff_file=diff_file,
         clients=len(group.chosen()),
     )
-    wanted = Wanted(template, watch_for, timeout, accept_loss, tried)
+    wanted = Wanted(template, watch_for, timeout, accept_loss, tried, agrees=_agreeing(yes=yes))
     with _ended_by_signals() as stop:
 
         def work(chosen: Chosen, say: Say) -> Done:
             return carry(chosen, say, wanted, stop)
 
-        if not yes:
-            _ask(f"upgrade {', '.join(each.client for each in group.chosen())}?")
         carry_out(group, work, as_json=as_json)
 
 
@@ -149,9 +147,7 @@ def rollback(
     if leftovers:
         carry_out(group, lambda chosen, say: _left(chosen, say, wait), as_json=as_json)
         return
-    wanted = Back(to, keep_state, accept_loss, timeout, wait)
-    if not yes:
-        _ask(f"roll back {group.chosen()[0].client}?")
+    wanted = Back(to, keep_state, accept_loss, timeout, wait, _agreeing(yes=yes))
     carry_out(group, lambda chosen, say: carry(chosen, say, wanted), as_json=as_json)
 
 
@@ -179,8 +175,15 @@ def _list(chosen: Chosen, *, as_json: bool) -> None:
         typer.echo(f"{number:>3}  {launch.line()}")
 
 
-def _ask(question: str) -> None:
-    typer.confirm(question, abort=True, err=True)
+def _agreeing(*, yes: bool) -> Callable[[str], bool]:
+    """Return what asks whoever gave the command, one question at a time; by `yes` nobody is asked."""
+    lock = Lock()
+
+    def ask(question: str) -> bool:
+        with lock:
+            return yes or typer.confirm(question, err=True)
+
+    return ask
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -35,6 +36,7 @@ from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.launches import Launched, launches, replaced_by, unfinished
 from tillstream.runners.jobs.many import Done
+from tillstream.runners.jobs.planned import Plan
 from tillstream.runners.jobs.rolling_back import leftovers_of
 from tillstream.runners.jobs.selection import Chosen
 from tillstream.runners.jobs.watching import await_running, lag_of, watch
@@ -56,6 +58,7 @@ class Wanted:
         accepts_loss: also where the plan leaves some state behind.
         canary: how the new version is tried first; None for not at all.
         wait_s: how long to wait, after going back, until it can be told what is left, seconds.
+        agrees: asked when the plan is known, and nothing was touched.
     """
 
     template: Path | None = None
@@ -64,6 +67,7 @@ class Wanted:
     accepts_loss: bool = False
     canary: CanaryOptions | None = None
     wait_s: float = 60.0
+    agrees: Callable[[str], bool] = field(default=lambda _: True, compare=False)
 
 
 def upgrade(chosen: Chosen, say: Say, wanted: Wanted, stop: Event) -> Done:
@@ -142,13 +146,12 @@ class _Upgrade:
             job.say(line)
         if plan.verdict == "no_change":
             return self._unchanged(running)
-        if plan.verdict == "refused":
-            return Done("refused", "; ".join(plan.reasons), {"job_id": running}, is_good=False)
-        if plan.verdict == "restore_without" and not self.wanted.accepts_loss:
-            lost = ", ".join(f"{each.stage}/{each.state}" for each in plan.lost)
-            said = f"it would forget {lost}: --accept-loss does it all the same"
-            return Done("refused", said, {"job_id": running}, is_good=False)
+        why_not = self._why_not(plan)
+        if why_not is not None:
+            return Done("refused", why_not, {"job_id": running}, is_good=False)
         old = self._way_back(running)
+        if not self.wanted.agrees(f"upgrade {job.client}?"):
+            return Done("not begun", "nobody agreed to it", {"job_id": running}, is_good=False)
         if self.wanted.canary is not None:
             verdict = run_canary(
                 job, self.template, self.wanted.canary, drops_state=plan.drops_state, stop=self.stop
@@ -172,6 +175,15 @@ class _Upgrade:
             entry = job.history.append(noted)
             step = _Step(running, old, before, jar_id, parameters, plan.drops_state)
             return self._switch(step, entry)
+
+    def _why_not(self, plan: Plan) -> str | None:
+        """Return why a plan is not to be followed; None where it is."""
+        if plan.verdict == "refused":
+            return "; ".join(plan.reasons)
+        if plan.verdict == "restore_without" and not self.wanted.accepts_loss:
+            lost = ", ".join(f"{each.stage}/{each.state}" for each in plan.lost)
+            return f"it would forget {lost}: --accept-loss does it all the same"
+        return None
 
     def _unchanged(self, running: str) -> Done:
         """Finish an upgrade whose command died while it watched; what runs is what is wanted."""

@@ -36,11 +36,26 @@ def run(*arguments: str, answer: str = "", code: int = 0) -> str:
 
 
 @pytest.mark.parametrize("command", ["upgrade", "rollback"])
-def test_it_asks_first(command: str, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a yes nothing is begun."""
-    monkeypatch.setattr(upgrading, "upgrade", lambda *_: pytest.fail("begun"))
-    monkeypatch.setattr(rolling_back, "rollback", lambda *_: pytest.fail("begun"))
-    run(command, config, answer="n\n", code=1)
+@pytest.mark.parametrize(
+    ("answer", "options", "agreed"), [("n\n", (), False), ("y\n", (), True), ("", ("--yes",), True)]
+)
+def test_it_asks_unless_told_not_to(
+    command: str,
+    config: str,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    answer: str,
+    options: tuple[str, ...],
+    agreed: bool,
+) -> None:
+    """When it asks is the worker's business: it knows the plan by then."""
+
+    def carry(_: object, __: object, wanted: Any, *___: object) -> Done:
+        return Done("asked", is_good=wanted.agrees("go on?"))
+
+    monkeypatch.setattr(upgrading, "upgrade", carry)
+    monkeypatch.setattr(rolling_back, "rollback", carry)
+    run(command, config, *options, answer=answer, code=0 if agreed else 1)
 
 
 def test_what_was_undone_ends_with_1(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
