@@ -14,8 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tillstream.runners.jobs.history import HISTORY_VARIABLE
+
+# What a machine does beside a test says nothing of what is tested.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 _DEADLINE_S = 45.0
 _FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
