@@ -66,22 +66,22 @@ def plan_of(job: ClientJob, template: Path, *, savepoint: str | None = None) -> 
     if before.job_id is None and before.path is None:
         return Plan(job.client, "new")
     checkpoint, notes = _newest(before) if savepoint is None else _checkpoint(savepoint)
+    parameters = job.parameters(template)
     plan = judge(
         manifest,
-        stages_of(job, template),
+        stages_of(job, template, parameters),
         before.info,
         checkpoint,
         old_stages=before.stages,
         # Of a jar that was built elsewhere only the open places are as this config has them.
-        config=manifest.model().at_launch(job.parameters(template)).plain(),
+        config=manifest.model().at_launch(parameters).plain(),
         job_id=before.job_id,
     )
     return replace(plan, notes=(*plan.notes, *notes), checkpoint=plan.checkpoint or before.path)
 
 
-def stages_of(job: ClientJob, template: Path) -> dict[str, str]:
-    """Return the name of each stage that a template would run, by the id that its state has."""
-    parameters = job.parameters(template)
+def stages_of(job: ClientJob, template: Path, parameters: LaunchParameters) -> dict[str, str]:
+    """Return the name of each stage that a launch of a template would run, by the id that its state has."""
     with tempfile.TemporaryDirectory() as folder:
         jar = Path(folder, f"{job.client}.jar")
         launchable(template, jar, parameters)

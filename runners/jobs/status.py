@@ -13,6 +13,7 @@ from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.jobs.canary.place import shadow_names
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.health import Health, observe
+from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob
 from tillstream.runners.jobs.launches import launches, unfinished
 from tillstream.runners.jobs.resuming import last_job, last_stop
@@ -111,20 +112,21 @@ def status_of(config: ClientConfig) -> Status:
 
 
 def _at_rest(job: ClientJob) -> Status:
-    stop = last_stop(job.history.entries())
+    entries = job.history.entries()
+    stop = last_stop(entries)
     if stop is not None:
         state = "paused" if stop.action == "pause" else "canceled"
         return Status(job.client, state, since=stop.at, job_id=stop.job_id, savepoint=stop.taken)
     last = last_job(job)
     if last is None:
-        return _forgotten(job)
+        return _forgotten(job, entries)
     state = _ENDED.get(last["state"], "unknown")
     cause = cause_of(job.rest.root_cause(last["jid"])) or None if state == "failed" else None
     if state == "canceled":
         # A job that stops itself is cancelled by its own process.
         cause = stop_of(job.rest, job.client)
         state = "canceled" if cause is None else "failed"
-    trouble = _trouble_at_rest(job, state, cause)
+    trouble = _trouble_at_rest(job, entries, state, cause)
     troubles = () if trouble is None else (trouble,)
     return Status(
         job.client,
@@ -138,9 +140,9 @@ def _at_rest(job: ClientJob) -> Status:
     )
 
 
-def _trouble_at_rest(job: ClientJob, state: str, cause: str | None) -> str | None:
+def _trouble_at_rest(job: ClientJob, entries: Sequence[Entry], state: str, cause: str | None) -> str | None:
     """Say why a job that has ended should not have; None where somebody wanted it so."""
-    if unfinished(launches(job.history.entries())) is not None:
+    if unfinished(launches(entries)) is not None:
         way = f"'tillstream rollback {job.client}' goes on from there"
         return f"an upgrade or a roll-back is under way, or its command died: {way}"
     # Flink calls a job finished that was stopped with a savepoint.
@@ -150,9 +152,9 @@ def _trouble_at_rest(job: ClientJob, state: str, cause: str | None) -> str | Non
     return None if state in _WELL else f"it has ended: {cause or 'nobody knows why'}"
 
 
-def _forgotten(job: ClientJob) -> Status:
+def _forgotten(job: ClientJob, entries: Sequence[Entry]) -> Status:
     """Return the status of a client of which the cluster knows no job."""
-    noted = [entry for entry in job.history.entries() if entry.job_id is not None]
+    noted = [entry for entry in entries if entry.job_id is not None]
     if not noted:
         return Status(job.client, "absent")
     trouble = f"{job.rest.url} does not know job {noted[-1].job_id}, which was launched at {noted[-1].at}"

@@ -101,6 +101,14 @@ class Asking:
             stderr=subprocess.PIPE,
         )
 
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[dict[str, Any]]:
+        """Have a process that waits, and yield what it says first; asked to end it must do so."""
+        process = self.start("wait")
+        yield first_line(process)
+        process.terminate()
+        assert process.wait(20) == 5
+
     def run(self, *arguments: str, **environment: str) -> tuple[int, str, str]:
         """Return exit code, output and errors of a process."""
         process = self.start(*arguments, **environment)
@@ -142,6 +150,12 @@ def connected(path: Path) -> Iterator[socket.socket]:
             yield found
     finally:
         os.close(folder)
+
+
+def is_dropped(connection: socket.socket) -> bool:
+    """Wait until the other side ends a connection; tell whether it said nothing before."""
+    connection.settimeout(20)
+    return connection.recv(1) == b""
 
 
 def ends(*pids: int) -> None:

@@ -55,12 +55,9 @@ def test_whoever_asks_ends_with_its_exit_code(asking: Asking, deed: tuple[str, s
 
 def test_a_signal_is_handed_on(asking: Asking) -> None:
     """The forked process decides how to end, and what it has started ends with it."""
-    process = asking.start("wait")
-    found = first_line(process)
-    assert forked(psutil.Process(), "process") == [psutil.Process(found["pid"])]
-    assert forked(psutil.Process(), "other") == []
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting() as found:
+        assert forked(psutil.Process(), "process") == [psutil.Process(found["pid"])]
+        assert forked(psutil.Process(), "other") == []
     ends(found["pid"], found["child"])
 
 
@@ -89,14 +86,11 @@ def test_all_end_with_the_nursery_and_another_one_follows(asking: Asking) -> Non
 
 def test_the_nursery_ends_with_its_taskmanager(asking: Asking) -> None:
     """But not before what it has forked."""
-    process = asking.start("wait")
-    found = first_line(process)
-    asking.owner.kill()
-    asking.owner.wait()
-    nursery = psutil.Process(found["nursery"])
-    assert nursery.is_running()
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting() as found:
+        asking.owner.kill()
+        asking.owner.wait()
+        nursery = psutil.Process(found["nursery"])
+        assert nursery.is_running()
     ends(nursery.pid)
 
 
@@ -151,12 +145,10 @@ def test_a_folder_that_others_can_write_is_refused(asking: Asking) -> None:
 
 def test_newer_code_has_a_nursery_of_its_own_and_the_older_one_ends(asking: Asking) -> None:
     """What was changed since is never run from what was imported before."""
-    process = asking.start("wait")
-    old = first_line(process)["nursery"]
-    (asking.code / "new.py").touch()
-    new = asking.report()["nursery"]
-    assert new != old
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting() as found:
+        old = found["nursery"]
+        (asking.code / "new.py").touch()
+        new = asking.report()["nursery"]
+        assert new != old
     ends(old)
     assert asking.report()["nursery"] == new

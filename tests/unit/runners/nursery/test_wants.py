@@ -16,7 +16,7 @@ from tillstream.runners.nursery.client import Nursery, NurseryError
 from tillstream.runners.nursery.peers import Peer
 from tillstream.runners.nursery.server import Nursery as Server
 
-from .asking import Asking, asking, connected, ends, first_line
+from .asking import Asking, asking, connected, ends, is_dropped
 
 __all__ = ["asking"]
 
@@ -44,60 +44,46 @@ def lacking(*given):
 {owner}.{name} = lacking
 """
     )
-    process = asking.start("wait")
-    nursery = first_line(process)["nursery"]
-    code, output, errors = asking.run("report")
-    if lacks == "os.fork":
-        assert code == 70
-        assert "refused" in errors
-    else:
-        assert json.loads(output)["nursery"] == nursery
-    assert asking.report()["nursery"] == nursery
-    assert "no more" in asking.socket().with_suffix(".log").read_text()
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting() as found:
+        nursery = found["nursery"]
+        code, output, errors = asking.run("report")
+        if lacks == "os.fork":
+            assert code == 70
+            assert "refused" in errors
+        else:
+            assert json.loads(output)["nursery"] == nursery
+        assert asking.report()["nursery"] == nursery
+        assert "no more" in asking.socket().with_suffix(".log").read_text()
 
 
 def test_a_packet_that_is_no_signal_ends_that_job_alone(asking: Asking) -> None:
     """Its waiter is none of ours."""
-    process = asking.start("wait")
-    nursery = first_line(process)["nursery"]
-    with connected(asking.socket()) as other, subprocess.Popen(["cat"], stdin=-1, stdout=-1) as output:
-        assert output.stdin is not None
-        assert output.stdout is not None
-        socket.send_fds(other, [b"wait"], [output.stdin.fileno(), output.stdin.fileno()])
-        found = json.loads(output.stdout.readline())
-        other.send(b"no signal")
-        output.stdin.close()
-        assert other.recv(1) == b""
-    ends(found["pid"], found["child"])
-    assert asking.report()["nursery"] == nursery
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting() as found:
+        nursery = found["nursery"]
+        with connected(asking.socket()) as other, subprocess.Popen(["cat"], stdin=-1, stdout=-1) as output:
+            assert output.stdin is not None
+            assert output.stdout is not None
+            socket.send_fds(other, [b"wait"], [output.stdin.fileno(), output.stdin.fileno()])
+            mine = json.loads(output.stdout.readline())
+            other.send(b"no signal")
+            output.stdin.close()
+            assert other.recv(1) == b""
+        ends(mine["pid"], mine["child"])
+        assert asking.report()["nursery"] == nursery
 
 
 def test_who_says_nothing_is_dropped_after_a_while(asking: Asking) -> None:
     """Open files are not without end."""
     asking.begin_with("from tillstream.runners.nursery import server; server._PATIENCE_S = 0.5\n")
-    process = asking.start("wait")
-    first_line(process)
-    with connected(asking.socket()) as silent:
-        silent.settimeout(20)
-        assert silent.recv(1) == b""
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting(), connected(asking.socket()) as silent:
+        assert is_dropped(silent)
 
 
 def test_no_more_than_so_many_are_waited_for(asking: Asking) -> None:
     """Who comes then is refused at once."""
     asking.begin_with("from tillstream.runners.nursery import server; server._PENDING_MAX = 1\n")
-    process = asking.start("wait")
-    first_line(process)
-    with connected(asking.socket()), connected(asking.socket()) as second:
-        second.settimeout(20)
-        assert second.recv(1) == b""
-    process.terminate()
-    assert process.wait(20) == 5
+    with asking.waiting(), connected(asking.socket()), connected(asking.socket()) as second:
+        assert is_dropped(second)
 
 
 def ended() -> int:
