@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from tillstream.runners.jobs.resuming import place_of
 
 __all__ = ["generation_of", "go_back", "jar_of", "mend"]
 
-_POLL_S = 0.2
 _INTERRUPTED = "its command ended in its midst"
 
 
@@ -94,7 +92,7 @@ def mend(job: ClientJob, timeout_s: float, reason: str = _INTERRUPTED) -> str | 
         return None
     running = job.running_id()
     if running is not None and generation_of(job, running) != last.generation:
-        _await_savepoint(job, running, timeout_s)
+        job.settle(running, timeout_s)
         running = job.running_id()
         if running is not None:
             job.note(last.entry, "failed", job_id=running, reason=reason, at="", actor="")
@@ -164,13 +162,3 @@ def _mend_rollback(
         if each.generation == last.entry.undoes and each.entry.outcome == "started":
             job.note(each.entry, "rolled_back", reason=reason, at="", actor="")
     return f"{reason}; job {running} of the version before runs from {last.entry.savepoint}"
-
-
-def _await_savepoint(job: ClientJob, job_id: str, timeout_s: float) -> None:
-    """Wait while a job may yet be ended by a savepoint that somebody has asked for."""
-    end_s = time.monotonic() + timeout_s
-    while time.monotonic() < end_s and job.rest.running(job.client):
-        history = job.rest.checkpoints(job_id).get("history") or ()
-        if not any(each["is_savepoint"] and each["status"] == "IN_PROGRESS" for each in history):
-            return
-        time.sleep(_POLL_S)

@@ -217,11 +217,38 @@ class ClientJob:
     def stop(self, job_id: str, *, deadline_s: float = 120.0) -> str:
         """End a job with a savepoint that holds all of its state, and return the savepoint's path.
 
+        Flink cannot be told to give up a savepoint: one that is under way when the time is over may yet end
+        the job. It is waited for as long again, so that whoever is told of a failure has a job that runs.
+
         Raises:
             JobFailedError: if Flink cannot take it; the job then runs on.
             UnavailableError: if it takes longer than the deadline.
         """
-        return self.rest.savepoint(job_id, stop=True, deadline_s=deadline_s)
+        try:
+            return self.rest.savepoint(job_id, stop=True, deadline_s=deadline_s)
+        except UnavailableError:
+            self.settle(job_id, deadline_s)
+            saved = (self.rest.checkpoints(job_id).get("latest") or {}).get("savepoint")
+            if self.rest.running(self.client) or not saved:
+                raise
+            return str(saved["external_path"])
+
+    def settle(self, job_id: str, timeout_s: float) -> None:
+        """Wait while a job may yet be ended by a savepoint that somebody has asked for.
+
+        Args:
+            job_id: the job.
+            timeout_s: how long at most, seconds.
+
+        Raises:
+            UnavailableError: if the cluster does not answer.
+        """
+        end_s = time.monotonic() + timeout_s
+        while time.monotonic() < end_s and self.rest.running(self.client):
+            history = self.rest.checkpoints(job_id).get("history") or ()
+            if not any(each["is_savepoint"] and each["status"] == "IN_PROGRESS" for each in history):
+                return
+            time.sleep(_POLL_S)
 
     def note_running(self, job_id: str) -> None:
         """Note that a launch has held which was given up, or whose answer was lost, and whose job runs.

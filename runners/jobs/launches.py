@@ -10,7 +10,7 @@ from tillstream.configs.launching import LaunchParameters
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.jobs.history import Entry
 
-__all__ = ["Goal", "Launched", "goal_of", "kept", "launches", "replaced_by", "unfinished"]
+__all__ = ["Goal", "Launched", "goal_of", "kept", "launches", "replaced_by", "same", "standing", "unfinished"]
 
 _DONE = "done"
 _SHOWN = 10
@@ -84,11 +84,23 @@ def kept(all_: Sequence[Launched]) -> list[Launched]:
     for each in all_:
         if each.entry.outcome != _DONE:
             continue
-        if each.entry.action == "rollback" and any(_same(each, other) for other in stack):
-            while not _same(each, stack[-1]):
+        if each.entry.action == "rollback" and any(same(each, other) for other in stack):
+            while not same(each, stack[-1]):
                 stack.pop()
         stack.append(each)
     return stack
+
+
+def standing(all_: Sequence[Launched], current: Launched) -> list[Launched]:
+    """Return the launches that the current version has had since another one held, oldest first."""
+    found = [current]
+    for each in reversed(all_):
+        if each.generation >= current.generation or each.entry.outcome != _DONE:
+            continue
+        if not same(each, current):
+            break
+        found.append(each)
+    return found[::-1]
 
 
 def goal_of(all_: Sequence[Launched], current: int, wanted: int | None = None) -> Goal:
@@ -110,8 +122,8 @@ def goal_of(all_: Sequence[Launched], current: int, wanted: int | None = None) -
         now = next((each for each in all_ if each.generation == current), None)
         good = [each for each in kept(all_) if each.generation < current]
         found = None if now is None else _replaced(all_, now)
-        if found is None or now is None or _same(found, now):
-            found = next((each for each in reversed(good) if now is None or not _same(each, now)), None)
+        if found is None or now is None or same(found, now):
+            found = next((each for each in reversed(good) if now is None or not same(each, now)), None)
     if found is None:
         lines = "".join(f"\n  {each.line()}" for each in before[-_SHOWN:]) or " none"
         what = "an earlier launch of another version" if wanted is None else f"an earlier launch {wanted}"
@@ -161,5 +173,6 @@ def _never_began(launch: Launched) -> bool:
     return launch.entry.outcome == "failed" and launch.entry.savepoint is None
 
 
-def _same(one: Launched, other: Launched) -> bool:
+def same(one: Launched, other: Launched) -> bool:
+    """Tell whether two launches are of one template."""
     return one.entry.template == other.entry.template

@@ -26,6 +26,7 @@ __all__ = [
     "Labels",
     "Work",
     "carry_out",
+    "gather",
     "table",
 ]
 
@@ -90,13 +91,28 @@ class Group:
 def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
     """Do something for each client of a group, print what became of them, and exit with 1 if any failed.
 
-    What fails for one client stops no other. For a single client an error is raised as it is; as JSON it
-    is printed, and the exit code is the same.
+    As JSON the error of a single client is printed as well, and the exit code is the same.
 
     Args:
         group: whose.
         work: does it for one client; what it says goes to standard error.
         as_json: print JSON.
+    """
+    found = gather(group, work, catches=as_json)
+    _report(found, as_json=as_json)
+    if not all(done.is_good for _, done in found):
+        raise typer.Exit(_EXIT_FAILED if len(found) > 1 else found[0][1].exit_code)
+
+
+def gather(group: Group, work: Work, *, catches: bool = False) -> list[tuple[str, Done]]:
+    """Do something for each client of a group and return what became of them, by name.
+
+    What fails for one client stops no other.
+
+    Args:
+        group: whose.
+        work: does it for one client; what it says goes to standard error.
+        catches: return the error of a single client too; else it is raised as it is.
     """
     chosen = group.chosen()
     is_many = len(chosen) > 1
@@ -105,7 +121,7 @@ def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
         def say(line: str) -> None:
             typer.echo(f"{client.client}: {line}" if is_many else line, err=True)
 
-        if not is_many and not as_json:
+        if not is_many and not catches:
             return work(client, say)
         try:
             return work(client, say)
@@ -118,11 +134,8 @@ def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
                 say(line.rstrip())
             return Done("failed", f"{type(error).__name__}: {error}", is_good=False)
 
-    with ThreadPoolExecutor(min(group.at_once, len(chosen))) as pool:
-        found = list(pool.map(one, chosen))
-    _report([(each.client, done) for each, done in zip(chosen, found, strict=True)], as_json=as_json)
-    if not all(done.is_good for done in found):
-        raise typer.Exit(_EXIT_FAILED if is_many else found[0].exit_code)
+    with ThreadPoolExecutor(group.at_once) as pool:
+        return list(zip((each.client for each in chosen), pool.map(one, chosen), strict=True))
 
 
 def _report(found: Sequence[tuple[str, Done]], *, as_json: bool) -> None:

@@ -19,7 +19,7 @@ from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.going_back import generation_of, go_back, jar_of, mend
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
-from tillstream.runners.jobs.launches import Goal, Launched, goal_of, launches
+from tillstream.runners.jobs.launches import Goal, Launched, goal_of, launches, same, standing
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.selection import Chosen
 
@@ -34,7 +34,7 @@ class Back:
     """Say how to roll back.
 
     Attributes:
-        to: how many launches back, or a generation; None for the last other version that has held.
+        to: how many launches back, or a generation; None for the last other version that has held, once.
         keeps_state: go on from the state of the job that runs, not from the one that the version was left in.
         accepts_loss: also where that leaves some state behind.
         timeout_s: how long a savepoint may take, and the tasks until all run, seconds.
@@ -51,7 +51,7 @@ class Back:
 
 
 def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
-    """Go back to an earlier launch of a client's job.
+    """Go back to an earlier launch of a client's job; what was gone back to already is left alone.
 
     Raises:
         UserError: if there is no such launch, its template or its state is gone, or another plan refuses.
@@ -65,7 +65,11 @@ def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
         all_ = launches(job.history.entries())
         running = job.running_id()
         current = _current(job, running, all_)
-        goal = goal_of(all_, current.generation, _generation(wanted.to, all_, current))
+        generation = _generation(wanted.to, all_, current)
+        back = _back_already(job, running, all_, current, wanted)
+        if back is not None:
+            return back
+        goal = goal_of(all_, current.generation, generation)
         template = jar_of(job, goal.launch)
         savepoint = None if wanted.keeps_state else _state_of(goal)
         if wanted.keeps_state:
@@ -158,6 +162,37 @@ def _generation(to: int | None, all_: Sequence[Launched], current: Launched) -> 
     if not 1 <= to <= len(before):
         raise UserError(f"--to: found {to}, expected 1 to {len(before)}, or a generation; see --list")
     return before[to - 1].generation
+
+
+def _back_already(
+    job: ClientJob, running: str | None, all_: Sequence[Launched], current: Launched, wanted: Back
+) -> Done | None:
+    """Return what is to be said where a roll-back has led to what is wanted; None where it has not."""
+    came_by = standing(all_, current)
+    backs = [each for each in came_by if each.entry.action == "rollback"]
+    if wanted.to is None:
+        is_back = came_by[0] in backs
+    elif wanted.to <= _STEPS_MAX:
+        is_back = False  # counted from what runs
+    elif running is None:
+        is_back = False
+    elif wanted.to == current.generation:
+        is_back = True
+    else:
+        goal = goal_of(all_, current.generation, wanted.to)
+        is_back = any(
+            same(each, goal.launch) and (wanted.keeps_state or each.entry.savepoint == goal.savepoint)
+            for each in backs
+        )
+    if not is_back:
+        return None
+    if running is None:
+        raise UserError(
+            f"client {job.client}: found no job of it, and that it was rolled back already, expected --to: "
+            f"'tillstream launch {job.client}' goes on, --to goes further back, see --list"
+        )
+    detail = f"job {running} is of {current.line()}; --to goes further back, see --list"
+    return Done("rolled back already", detail, {"job_id": running, "generation": current.generation})
 
 
 def _state_of(goal: Goal) -> str:
