@@ -19,7 +19,8 @@ from tillstream.runners.capture.cli import capture, resync
 from tillstream.runners.cli import run, setup
 from tillstream.runners.demo.cli import demo, traffic
 from tillstream.runners.dlq.cli import dlq
-from tillstream.runners.jobs.cli import cancel, history, launch, logs, pause, resume
+from tillstream.runners.jobs.cli import cancel, history, launch, pause, resume
+from tillstream.runners.jobs.logs_cli import logs
 from tillstream.runners.jobs.plan_cli import plan
 from tillstream.runners.jobs.rescale_cli import rescale
 from tillstream.runners.jobs.retained_cli import checkpoints

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,11 +24,9 @@ from tillstream.runners.jobs.many import (
 if TYPE_CHECKING:
     from tillstream.runners.jobs.history import Entry
 
-__all__ = ["cancel", "history", "launch", "logs", "pause", "resume"]
+__all__ = ["cancel", "history", "launch", "pause", "resume"]
 
-_Client = Annotated[str, typer.Argument(help="Name of the client, or path of its config.")]
 _Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Longest wait for it, seconds.")]
-_FOLLOW_S = 1.0
 
 
 def launch(
@@ -135,46 +131,6 @@ def cancel(
     carry_out(
         group, lambda chosen, say: commands.cancel(chosen, say, timeout, forget=drop_state), as_json=as_json
     )
-
-
-def logs(
-    client: _Client,
-    *,
-    folder: Folder = None,
-    since: Annotated[
-        str | None, typer.Option(help="Only of then or later: 90s, 10m, 2h, 1d ago, or ISO 8601, UTC.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on as more comes, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, {lines: [...]}.")] = False,
-) -> None:
-    """Print what a client's processes have logged, and its job's failures with their stack traces."""
-    from tillstream.pipelines.errors import UserError
-    from tillstream.runners.jobs.job import ClientJob
-    from tillstream.runners.jobs.logs import LogReader, since_of
-    from tillstream.runners.jobs.selection import select
-
-    if follow and as_json:
-        raise UserError("found --follow beside --json, expected one of them")
-    try:
-        since_ms = 0 if since is None else since_of(since)
-    except ValueError as error:
-        raise UserError(f"--since: found {since!r}, expected 90s, 10m, 2h, 1d, or ISO 8601") from error
-    job = ClientJob(select([client], folder=folder)[0].load())
-    known = [each["jid"] for each in job.rest.jobs() if each["name"] == job.client]
-    reader = LogReader(job.rest, job.client, known, since_ms)
-    found = reader.read()
-    if as_json:
-        lines = [{"at_ms": line.at_ms, "source": line.source, "text": line.text} for line in found]
-        typer.echo(json.dumps({"lines": lines}))
-        return
-    while True:
-        for line in found:
-            typer.echo(line.text)
-        if not follow:
-            return
-        sys.stdout.flush()
-        time.sleep(_FOLLOW_S)
-        found = reader.read()
 
 
 def history(

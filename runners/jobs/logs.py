@@ -1,4 +1,4 @@
-"""Read what the processes of one client's job have logged, and why it failed, through Flink's REST interface.
+"""Read what the processes of clients' jobs have logged, and why they failed, through Flink's REST interface.
 
 Processes of jobs put their client's name before each line (`runners/naming.py`), since all clients of a
 TaskManager share its log.
@@ -31,31 +31,40 @@ class Line:
     Attributes:
         at_ms: when, milliseconds since 1970 UTC.
         source: id of the TaskManager, or `failure`.
+        client: whose it is.
         text: in one or more lines.
     """
 
     at_ms: int
     source: str
+    client: str
     text: str = field(compare=False)
+
+    @property
+    def shown(self) -> str:
+        """Return it so that it names its client, which Flink's own lines do not."""
+        mark = mark_of(self.client)
+        return self.text if mark in self.text else f"{mark} {self.text}"
 
 
 class LogReader:
-    """Read one client's log again and again, each line once.
+    """Read the log of some clients again and again, each line once.
+
+    Flink's own lines that name a job of theirs count too, also of one that is launched meanwhile.
 
     Args:
         rest: of the cluster.
-        client: whose lines.
-        job_ids: Flink's own lines that name one of these count too.
+        clients: whose lines.
         since_ms: of that time or later, milliseconds since 1970 UTC.
     """
 
-    def __init__(self, rest: FlinkRest, client: str, job_ids: Iterable[str], since_ms: int = 0) -> None:
+    def __init__(self, rest: FlinkRest, clients: Iterable[str], since_ms: int = 0) -> None:
         self._rest = rest
-        self._marks = (mark_of(client), *job_ids)
-        self._jobs = tuple(job_ids)
+        self._of_mark = {mark_of(client): client for client in clients}
+        self._clients = frozenset(self._of_mark.values())
         self._since_ms = since_ms
         self._seen: dict[str, tuple[str, int]] = {}
-        self._failed_ms = since_ms - 1
+        self._told: set[tuple[str, int, str]] = set()
 
     def read(self) -> list[Line]:
         """Return what is new, oldest first.
@@ -63,24 +72,28 @@ class LogReader:
         Raises:
             UnavailableError: if the cluster does not answer.
         """
-        found = list(self._failures())
+        jobs = {str(each["jid"]): str(each["name"]) for each in self._rest.jobs()}
+        self._of_mark |= {job_id: client for job_id, client in jobs.items() if client in self._clients}
+        found = [line for job_id, client in jobs.items() for line in self._failures(job_id, client)]
+        names = re.compile("|".join(map(re.escape, self._of_mark)))
         for manager, lines in self._rest.logs():
-            found.extend(self._new(manager, [line.decode("utf-8", "replace") for line in lines]))
+            found.extend(self._new(manager, [line.decode("utf-8", "replace") for line in lines], names))
         return sorted(found)
 
-    def _failures(self) -> Iterator[Line]:
-        newest = self._failed_ms
-        for job_id in self._jobs:
-            for each in self._rest.exceptions(job_id):
-                at_ms = int(each["timestamp"])
-                if at_ms > self._failed_ms:
-                    newest = max(newest, at_ms)
-                    task = f" in {each['taskName']}" if each.get("taskName") else ""
-                    trace = str(each["stacktrace"])[:_SHOWN_MAX].rstrip()
-                    yield Line(at_ms, "failure", f"{_clock(at_ms)} FAILURE of job {job_id}{task}: {trace}")
-        self._failed_ms = newest
+    def _failures(self, job_id: str, client: str) -> Iterator[Line]:
+        if client not in self._clients:
+            return
+        for each in self._rest.exceptions(job_id):
+            at_ms, task = int(each["timestamp"]), str(each.get("taskName") or "")
+            known = (job_id, at_ms, task)
+            if at_ms >= self._since_ms and known not in self._told:
+                self._told.add(known)
+                where = f" in {task}" if task else ""
+                trace = str(each["stacktrace"])[:_SHOWN_MAX].rstrip()
+                text = f"{_clock(at_ms)} FAILURE of job {job_id}{where}: {trace}"
+                yield Line(at_ms, "failure", client, text)
 
-    def _new(self, manager: str, lines: list[str]) -> Iterator[Line]:
+    def _new(self, manager: str, lines: list[str], names: re.Pattern[str]) -> Iterator[Line]:
         first, count = self._seen.get(manager, ("", 0))
         if not lines or lines[0] != first:
             # The log was turned over: all of it is new.
@@ -88,8 +101,9 @@ class LogReader:
         # A line that is being written has no end yet, and its record may go on.
         self._seen[manager] = (lines[0] if lines else "", len(lines))
         for at_ms, text in _records(lines[count:]):
-            if at_ms >= self._since_ms and any(mark in text for mark in self._marks):
-                yield Line(at_ms, manager, text[:_SHOWN_MAX])
+            named = names.search(text) if at_ms >= self._since_ms else None
+            if named is not None:
+                yield Line(at_ms, manager, self._of_mark[named[0]], text[:_SHOWN_MAX])
 
 
 def since_of(text: str) -> int:

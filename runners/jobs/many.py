@@ -27,6 +27,7 @@ __all__ = [
     "Work",
     "carry_out",
     "gather",
+    "report",
     "table",
 ]
 
@@ -98,10 +99,7 @@ def carry_out(group: Group, work: Work, *, as_json: bool) -> None:
         work: does it for one client; what it says goes to standard error.
         as_json: print JSON.
     """
-    found = gather(group, work, catches=as_json)
-    _report(found, as_json=as_json)
-    if not all(done.is_good for _, done in found):
-        raise typer.Exit(_EXIT_FAILED if len(found) > 1 else found[0][1].exit_code)
+    report(gather(group, work, catches=as_json), as_json=as_json)
 
 
 def gather(group: Group, work: Work, *, catches: bool = False) -> list[tuple[str, Done]]:
@@ -138,7 +136,8 @@ def gather(group: Group, work: Work, *, catches: bool = False) -> list[tuple[str
         return list(zip((each.client for each in chosen), pool.map(one, chosen), strict=True))
 
 
-def _report(found: Sequence[tuple[str, Done]], *, as_json: bool) -> None:
+def report(found: Sequence[tuple[str, Done]], *, as_json: bool) -> None:
+    """Print what became of clients, and exit with 1, or as the only one says, if any failed."""
     if as_json:
         lines = [
             {"client": client, "outcome": done.outcome, "detail": done.detail, **done.facts}
@@ -151,6 +150,8 @@ def _report(found: Sequence[tuple[str, Done]], *, as_json: bool) -> None:
     else:
         ((client, done),) = found
         typer.echo(f"{client}: {done.outcome}{done.detail and f', {done.detail}'}")
+    if not all(done.is_good for _, done in found):
+        raise typer.Exit(_EXIT_FAILED if len(found) > 1 else found[0][1].exit_code)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

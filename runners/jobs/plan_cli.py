@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tillstream.runners.jobs.many import (
+    AT_ONCE,
+    AsJson,
+    AtOnce,
+    Clients,
+    Done,
+    Everyone,
+    Folder,
+    Group,
+    Labels,
+    gather,
+)
+
+if TYPE_CHECKING:
+    from tillstream.runners.jobs.job import Say
+    from tillstream.runners.jobs.plan import Plan
+    from tillstream.runners.jobs.selection import Chosen
+
 __all__ = ["plan"]
+
+_EXIT_FAILED = 1
 
 
 def plan(
-    client: Annotated[str, typer.Argument(help="Name of the client, or path of its config.")],
+    clients: Clients = None,
     *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
     template: Annotated[
         Path | None, typer.Option(help="Plan this jar of `tillstream template build`, and build nothing.")
     ] = None,
@@ -21,28 +44,59 @@ def plan(
         str | None, typer.Option(help="Savepoint or checkpoint to go on from, in place of the newest.")
     ] = None,
     detail: Annotated[bool, typer.Option("--detail", help="Show differences that take nothing too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    at_once: AtOnce = AT_ONCE,
+    as_json: AsJson = False,
 ) -> None:
-    """Tell what an upgrade of a client's job would do, and change nothing.
+    """Tell what upgrades of clients' jobs would do, and change nothing.
 
     Compares config, transforms, contracts, stages, forms in state and libraries with the job that runs, and
     looks into its newest checkpoint. Exit code 0: no change; 10: it would change, with all state; 20: some
-    state would be forgotten; 30: refused, with the way that there is; 2: bad input.
+    state would be forgotten; 30: refused, with the way that there is; 2: bad input. Of several clients the
+    greatest, or 1 if one of them cannot be planned.
     """
+    from tillstream.pipelines.errors import UserError
+
+    group = Group(clients, everyone, label, folder, at_once)
+    if (template is not None or savepoint is not None) and len(group.chosen()) > 1:
+        raise UserError("--template and --savepoint are for one client")
+    plans: dict[str, Plan] = {}
+
+    def work(chosen: Chosen, say: Say) -> Done:
+        found = plans[chosen.client] = _plan(chosen, say, template, savepoint)
+        return Done(found.verdict, "; ".join(found.reasons), found.as_json(), exit_code=found.exit_code)
+
+    found = gather(group, work)
+    if as_json and _is_one(group):
+        typer.echo(json.dumps(plans[found[0][0]].as_json(), indent=2))
+    elif as_json:
+        lines = [
+            {"client": client, **done.facts} if client in plans else {"client": client, "error": done.detail}
+            for client, done in found
+        ]
+        typer.echo(json.dumps({"clients": lines}, indent=2))
+    else:
+        for client, done in found:
+            made = plans.get(client)
+            told = f"{client}: cannot be planned: {done.detail}" if made is None else None
+            typer.echo(told or "\n".join(plans[client].lines(detail=detail)))
+    if len(plans) < len(found):
+        raise typer.Exit(_EXIT_FAILED)
+    raise typer.Exit(max(made.exit_code for made in plans.values()))
+
+
+def _is_one(group: Group) -> bool:
+    """Tell whether one client is named, not a group that happens to be of one."""
+    return not group.everyone and not group.labels and len(group.clients or ()) == 1
+
+
+def _plan(chosen: Chosen, say: Say, template: Path | None, savepoint: str | None) -> Plan:
     import tempfile
 
-    from tillstream.configs.cli import check
-    from tillstream.runners.clients import config_path
     from tillstream.runners.jobs.commands import built
     from tillstream.runners.jobs.job import ClientJob
     from tillstream.runners.jobs.plan import plan_of
 
-    job = ClientJob(check(config_path(client)), lambda line: typer.echo(line, err=True))
+    job = ClientJob(chosen.check(), say)
     with tempfile.TemporaryDirectory() as folder:
         jar = template or built(job, Path(folder, "template.jar"))
-        found = plan_of(job, jar, savepoint=savepoint)
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
-    else:
-        typer.echo("\n".join(found.lines(detail=detail)))
-    raise typer.Exit(found.exit_code)
+        return plan_of(job, jar, savepoint=savepoint)

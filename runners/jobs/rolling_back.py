@@ -23,10 +23,10 @@ from tillstream.runners.jobs.launches import Goal, Launched, goal_of, launches, 
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.selection import Chosen
 
-__all__ = ["Back", "is_gone", "leftovers_of", "rollback", "ways_back"]
+__all__ = ["STEPS_MAX", "Back", "is_gone", "leftovers_of", "rollback", "ways_back"]
 
 # Numbers up to here count launches back; greater ones are generations.
-_STEPS_MAX = 10_000
+STEPS_MAX = 10_000
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _before(all_: Sequence[Launched], current: Launched) -> list[Launched]:
 
 
 def _generation(to: int | None, all_: Sequence[Launched], current: Launched) -> int | None:
-    if to is None or to > _STEPS_MAX:
+    if to is None or to > STEPS_MAX:
         return to
     before = _before(all_, current)
     if not 1 <= to <= len(before):
@@ -172,7 +172,7 @@ def _back_already(
     backs = [each for each in came_by if each.entry.action == "rollback"]
     if wanted.to is None:
         is_back = came_by[0] in backs
-    elif wanted.to <= _STEPS_MAX:
+    elif wanted.to <= STEPS_MAX:
         is_back = False  # counted from what runs
     elif running is None:
         is_back = False

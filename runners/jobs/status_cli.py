@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 _WATCH_S = 2.0
+_POLL_S = 0.5
 _CLEARED = "\033[2J\033[H"
 _AT_ONCE = 8
 _MINUTE_S = 60
@@ -33,6 +34,9 @@ def status(
     label: Labels = None,
     folder: Folder = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again each two seconds.")] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Longest wait until all are well, seconds; then it is shown.")
+    ] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Show how clients' jobs do: state, version, checkpoints, failures, lag. Exits with 1 if one is unwell.
@@ -41,12 +45,16 @@ def status(
     """
     from tillstream.pipelines.errors import UserError
 
-    if watch and as_json:
-        raise UserError("found --watch beside --json, expected one of them")
+    if watch and (as_json or wait):
+        raise UserError("found --watch beside --json or --wait, expected one of them")
     chosen = Group(clients, everyone, label, folder).chosen()
+    end_s = time.monotonic() + wait
     while True:
         with ThreadPoolExecutor(min(_AT_ONCE, len(chosen))) as pool:
             found = list(pool.map(_status, chosen))
+        if time.monotonic() < end_s and not all(each.is_healthy for each in found):
+            time.sleep(_POLL_S)
+            continue
         if watch:
             typer.echo(_CLEARED, nl=False)
         _print(found, as_json=as_json)

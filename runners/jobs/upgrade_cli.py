@@ -55,7 +55,6 @@ _Wait = Annotated[
     float,
     typer.Option(min=0, help="Longest wait until it can be told what the undone left, seconds; 0 for none."),
 ]
-_Client = Annotated[str, typer.Argument(metavar="CLIENT", help="Name of the client, or path of its config.")]
 
 
 def upgrade(
@@ -112,8 +111,11 @@ def upgrade(
 
 
 def rollback(
-    client: _Client,
+    clients: Clients = None,
     *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
     to: Annotated[
         int | None,
         typer.Option(min=1, help="Launch to go back to: its number in --list, or its generation."),
@@ -130,23 +132,28 @@ def rollback(
     timeout: _Timeout = 120.0,
     accept_loss: _Loss = False,
     yes: _Yes = False,
+    at_once: AtOnce = 1,
     as_json: AsJson = False,
 ) -> None:
     """Run the version before again, from the very state that it was left in: events since are read again.
 
-    By default that is the last launch of another template that has held. Exit code 1: it failed; what ran
-    before then runs again.
+    By default that is the last launch of another template that has held. A job that was rolled back is left
+    alone. Exit code 1: it failed; what ran before then runs again.
     """
-    from tillstream.runners.jobs.rolling_back import Back
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.jobs.rolling_back import STEPS_MAX, Back
     from tillstream.runners.jobs.rolling_back import rollback as carry
 
-    group = Group([client])
+    group = Group(clients, everyone, label, folder, at_once)
     if list_:
-        _list(group.chosen()[0], as_json=as_json)
+        _list(group.chosen(), as_json=as_json)
         return
     if leftovers:
         carry_out(group, lambda chosen, say: _left(chosen, say, wait), as_json=as_json)
         return
+    count = len(group.chosen())
+    if to is not None and to > STEPS_MAX and count > 1:
+        raise UserError(f"--to: found generation {to} for {count} clients, expected one")
     wanted = Back(to, keep_state, accept_loss, timeout, wait, _agreeing(yes=yes))
     carry_out(group, lambda chosen, say: carry(chosen, say, wanted), as_json=as_json)
 
@@ -161,18 +168,24 @@ def _left(chosen: Chosen, say: Say, wait_s: float) -> Done:
     return Done("left", f"{tables}, {facts['letters'] or 0} open dead letters", facts)
 
 
-def _list(chosen: Chosen, *, as_json: bool) -> None:
+def _list(clients: list[Chosen], *, as_json: bool) -> None:
     import msgspec
 
     from tillstream.runners.jobs.job import ClientJob
     from tillstream.runners.jobs.rolling_back import ways_back
 
-    found = ways_back(ClientJob(chosen.load()))
+    found = [(each.client, ways_back(ClientJob(each.load()))) for each in clients]
     if as_json:
-        typer.echo(json.dumps({"launches": [msgspec.to_builtins(each.entry) for each in found]}))
+        told = [
+            {"client": client, "launches": [msgspec.to_builtins(each.entry) for each in ways]}
+            for client, ways in found
+        ]
+        typer.echo(json.dumps({"clients": told}))
         return
-    for number, launch in enumerate(found, 1):
-        typer.echo(f"{number:>3}  {launch.line()}")
+    for client, ways in found:
+        mark = f"{client}: " if len(found) > 1 else ""
+        for number, launch in enumerate(ways, 1):
+            typer.echo(f"{mark}{number:>3}  {launch.line()}")
 
 
 def _agreeing(*, yes: bool) -> Callable[[str], bool]:

@@ -32,21 +32,26 @@ class Rest(FlinkRest):
 
     lines: list[str]
     failures: list[dict[str, Any]]
+    names: dict[str, str]
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return its jobs."""
+        return [{"jid": job_id, "name": name} for job_id, name in self.names.items()]
 
     def logs(self) -> Iterator[tuple[str, Iterator[bytes]]]:
         """Return its log."""
         yield "tm1", (line.encode() for line in self.lines)
 
     def exceptions(self, job_id: str, count_max: int = 20) -> list[dict[str, Any]]:
-        """Return the failures of job j1."""
-        return self.failures[:count_max] if job_id == "j1" else []
+        """Return the failures of all jobs but j2."""
+        return self.failures[:count_max] if job_id != "j2" else []
 
 
 @pytest.fixture
 def rest() -> Rest:
     """Return a cluster that has just started a job."""
     found = Rest("http://c")
-    found.lines, found.failures = [*FIRST, *THEIRS], []
+    found.lines, found.failures, found.names = [*FIRST, *THEIRS], [], {"j1": "acme", "j2": "globex"}
     return found
 
 
@@ -57,7 +62,7 @@ def texts(reader: LogReader) -> list[str]:
 
 def test_each_line_is_read_once(rest: Rest) -> None:
     """With all lines that belong to it; others' and Flink's own are left out."""
-    reader = LogReader(rest, "acme", ["j1"])
+    reader = LogReader(rest, ["acme"])
     assert texts(reader) == [FIRST[1]]
     rest.lines += LATER
     (line,) = reader.read()
@@ -67,7 +72,7 @@ def test_each_line_is_read_once(rest: Rest) -> None:
 
 def test_a_log_that_was_turned_over_is_new(rest: Rest) -> None:
     """Though it may be as long as before."""
-    reader = LogReader(rest, "acme", [])
+    reader = LogReader(rest, ["acme"])
     reader.read()
     rest.lines = [*LATER, "2026-03-01 10:00:04,000 INFO  x  y"]
     assert texts(reader) == [LATER[0]]
@@ -79,7 +84,7 @@ def test_failures_are_lines_among_others(rest: Rest) -> None:
     rest.failures = [
         {"timestamp": at_ms(LATER[0]) - 1, "taskName": "WriteSinks", "stacktrace": "oh\n\tat x\n"}
     ]
-    reader = LogReader(rest, "acme", ["j1"])
+    reader = LogReader(rest, ["acme"])
     found = texts(reader)
     assert [line[24:31].strip() for line in found] == ["WARN  /", "FAILURE", "ERROR /", "INFO  o"]
     assert found[1].endswith("FAILURE of job j1 in WriteSinks: oh")
@@ -90,7 +95,29 @@ def test_only_what_is_new_enough_counts(rest: Rest) -> None:
     """Lines and failures."""
     rest.lines += LATER
     rest.failures = [{"timestamp": at_ms(FIRST[1]), "taskName": None, "stacktrace": "old"}]
-    assert texts(LogReader(rest, "acme", ["j1"], at_ms(LATER[0]))) == [LATER[0]]
+    assert texts(LogReader(rest, ["acme"], at_ms(LATER[0]))) == [LATER[0]]
+
+
+def test_lines_of_several_clients_come_together(rest: Rest) -> None:
+    """Each says whose it is, Flink's own as well."""
+    rest.lines += [*LATER, "2026-03-01 10:00:05,000 INFO  o.a.f.Slots  slot of j2"]
+    found = LogReader(rest, ["acme", "globex"]).read()
+    assert [line.client for line in found] == ["acme", "globex", "acme", "globex"]
+    assert [line.shown.startswith("[globex] ") for line in found] == [False, False, False, True]
+
+
+def test_a_job_that_is_launched_later_is_the_clients_too(rest: Rest) -> None:
+    """Its failures, though older than the newest of another job, and Flink's lines that name it."""
+    rest.failures = [{"timestamp": at_ms(LATER[0]), "taskName": "ReadChanges", "stacktrace": "late"}]
+    reader = LogReader(rest, ["acme"])
+    reader.read()
+    rest.names["j3"] = "acme"
+    rest.failures = [{"timestamp": at_ms(LATER[0]) - 1, "taskName": "WriteSinks", "stacktrace": "soon"}]
+    rest.lines += ["2026-03-01 10:00:05,000 INFO  o.a.f.Slots  slot of j3"]
+    first, *found = texts(reader)
+    assert first.endswith("FAILURE of job j1 in WriteSinks: soon")
+    assert found[0].endswith("FAILURE of job j3 in WriteSinks: soon")
+    assert found[1].endswith("slot of j3")
 
 
 @pytest.mark.parametrize(("text", "age_s"), [("90s", 90), ("10m", 600), ("2h", 7200), ("1d", 86400)])

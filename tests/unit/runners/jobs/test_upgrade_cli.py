@@ -138,8 +138,8 @@ def test_the_ways_back_are_listed(config: str) -> None:
         ("1", "acme.t@1.1.0"),
         ("2", "acme.t@1.0.0"),
     ]
-    found = json.loads(run("rollback", config, "--list", "--json"))["launches"]
-    assert [each["generation"] for each in found] == [2, 1]
+    (found,) = json.loads(run("rollback", config, "--list", "--json"))["clients"]
+    assert (found["client"], [each["generation"] for each in found["launches"]]) == ("acme", [2, 1])
 
 
 def test_without_a_roll_back_nothing_is_left(config: str) -> None:
