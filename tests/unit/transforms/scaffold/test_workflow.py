@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -34,9 +35,13 @@ def commands(found: dict[str, Any]) -> Iterator[list[str]]:
         for step in job["steps"]:
             for line in step.get("run", "").splitlines():
                 if line.strip().startswith("tillstream "):
-                    words = shlex.split(re.split(r" [>|]", line)[0])
+                    # As the shell has it where the variable is not empty.
+                    full = re.sub(r"\$\{\w+:\+(.*?)\}", r"\1", line)
+                    words = shlex.split(re.split(r" [>|]", full)[0])
                     yield [
-                        word.replace("$CONFIG", "acme.yaml").replace("$TEMPLATE", "a.jar")
+                        word.replace("$CONFIG", "acme.yaml")
+                        .replace("$TEMPLATE", "a.jar")
+                        .replace("$GENERATION", "1795314021204")
                         for word in words[1:]
                     ]
 
@@ -92,10 +97,69 @@ def test_what_runs_is_upgraded_and_what_does_not_is_launched(
     )
     outputs = dict(line.split("=") for line in (tmp_path / "output").read_text().splitlines())
     assert outputs["verdict"] == verdict
-    assert {name: f"${{{{ steps.plan.outputs.{name} }}}}" for name in outputs} == jobs["plan"]["outputs"]
+    given = {name: f"${{{{ steps.plan.outputs.{name} }}}}" for name in outputs}
+    assert given | {"generation": jobs["plan"]["outputs"]["generation"]} == jobs["plan"]["outputs"]
     conditions = {step["name"]: step.get("if", "") for step in jobs["deploy"]["steps"] if "name" in step}
     chosen = f"${{{{ needs.plan.outputs.runs == '{outputs['runs']}' }}}}"
     assert [name for name, condition in conditions.items() if condition == chosen] == steps
+
+
+@pytest.mark.parametrize(
+    ("status", "generation"),
+    [({"generation": 1795314021204}, "1795314021204"), ({"generation": None}, "")],
+)
+def test_a_deployment_goes_back_to_what_ran_when_it_was_planned(
+    tmp_path: Path, status: dict[str, Any], generation: str
+) -> None:
+    """Whatever was launched between, and however often the job is run again; an unwell job has one too."""
+    jobs = parsed()["jobs"]
+    (before,) = (step["run"] for step in jobs["plan"]["steps"] if step.get("id") == "before")
+    tool = tmp_path / "tillstream"
+    tool.write_text(f"#!/bin/sh\necho '{json.dumps({'clients': [status]})}'\nexit 1\n")
+    tool.chmod(0o700)
+    subprocess.run(
+        ["/bin/sh", "-ec", before.replace("python", sys.executable, 1)],
+        cwd=tmp_path,
+        env={"GITHUB_OUTPUT": str(tmp_path / "output"), "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        check=True,
+    )
+    assert (tmp_path / "output").read_text() == f"generation={generation}\n"
+    assert jobs["plan"]["outputs"]["generation"] == "${{ steps.before.outputs.generation }}"
+    (back,) = (step for step in jobs["deploy"]["steps"] if step.get("name") == "Roll back")
+    assert back["env"] == {"GENERATION": "${{ needs.plan.outputs.generation }}"}
+    assert '--to "$GENERATION"' in back["run"]
+
+
+def test_an_upgrade_that_a_runner_left_is_finished() -> None:
+    """Also where the plan finds no change; but then nothing is undone, since nothing was done."""
+    deploy = parsed()["jobs"]["deploy"]
+    steps = {step["name"]: step for step in deploy["steps"] if "name" in step}
+    assert "verdict" not in deploy["if"] + steps["Upgrade"]["if"]
+    assert "needs.plan.outputs.verdict != 'no_change'" in steps["Roll back"]["if"]
+
+
+@pytest.mark.parametrize(("given", "words"), [("", []), ("1795314021204", ["--to", "1795314021204"])])
+def test_a_roll_back_by_hand_may_name_its_launch(tmp_path: Path, given: str, words: list[str]) -> None:
+    """What a person typed is one word of the command, whatever it is."""
+    (step,) = (each for each in parsed()["jobs"]["roll-back"]["steps"] if each.get("name") == "Roll back")
+    assert step["env"] == {"GENERATION": "${{ inputs.generation }}"}
+    tool = tmp_path / "tillstream"
+    tool.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    tool.chmod(0o700)
+    done = subprocess.run(
+        ["/bin/sh", "-ec", step["run"]],
+        env={"CONFIG": "acme.yaml", "GENERATION": given, "PATH": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["rollback", "acme.yaml", *words, "--yes"]
+
+
+def test_what_runs_is_given_time_to_become_well() -> None:
+    """A job that has just been started is unwell for some seconds."""
+    verified = [words for words in commands(parsed()) if words[0] == "status" and "--json" not in words]
+    assert verified == [["status", "acme.yaml", "--wait", "60"]] * 2
 
 
 def test_nobody_from_outside_runs_code_in_production() -> None:
