@@ -12,10 +12,13 @@ from tillstream.pipelines.errors import TillstreamError, UserError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.commands import built
+from tillstream.runners.jobs.going_back import jar_of
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say, Started
+from tillstream.runners.jobs.launches import launches
 from tillstream.runners.jobs.manifest import JobInfo
 from tillstream.runners.jobs.many import Done
+from tillstream.runners.jobs.resuming import place_of
 from tillstream.runners.jobs.selection import Chosen
 
 __all__ = ["check", "rescale", "rescale_job", "scaled"]
@@ -50,28 +53,28 @@ def rescale_job(job: ClientJob, parallelism: int, timeout_s: float) -> Done:
             with its old parallelism either.
     """
     with job.exclusive("rescale"), tempfile.TemporaryDirectory() as folder:
-        job_id, info = _running(job)
-        before = info.launch.parallelism
-        facts = {"job_id": job_id, "url": job.page(job_id), "parallelism": before, "before": before}
-        if before == parallelism:
-            return Done("has it already", f"parallelism {before}{_hint(job, before)}", facts)
-        check(info, parallelism)
-        _check_slots(job, before, parallelism)
-        template = _template(job, job_id, info, Path(folder, "template.jar"))
-        entry = job.history.append(Entry("rescale", "started", job_id=job_id, parallelism=before))
-        job.say(f"taking a savepoint of job {job_id}")
-        try:
-            taken = job.stop(job_id, deadline_s=timeout_s)
-        except TillstreamError as error:
-            job.note(entry, "failed", reason=cause_of(str(error)))
-            raise
-        job.note(entry, "done", taken=taken, reason=f"stopped to have parallelism {parallelism}")
+        stopped = _stopped_before(job)
+        if stopped is None:
+            job_id, info = _running(job)
+            before = info.launch.parallelism
+            facts = {"job_id": job_id, "url": job.page(job_id), "parallelism": before, "before": before}
+            if before == parallelism:
+                return Done("has it already", f"parallelism {before}{_hint(job, before)}", facts)
+            check(info, parallelism)
+            _check_slots(job, before, parallelism)
+            template = _template(job, job_id, info, Path(folder, "template.jar"))
+            taken = _stop(job, job_id, before, parallelism, timeout_s)
+        else:
+            template, info, taken = stopped
+            before = info.launch.parallelism
+            check(info, parallelism)
+            job.say(f"a rescaling ended in its midst: going on from {taken}")
         wanted = scaled(info, parallelism)
         try:
             started = job.start(template, "rescale", savepoint=taken, parameters=wanted, deadline_s=timeout_s)
         except TillstreamError as error:
             return _undone(job, template, info, taken, error, timeout_s=timeout_s)
-    facts |= {"parallelism": parallelism, **_facts(job, started, taken)}
+    facts = {"parallelism": parallelism, "before": before, **_facts(job, started, taken)}
     return Done("rescaled", f"parallelism {before} to {parallelism}{_hint(job, parallelism)}", facts)
 
 
@@ -105,6 +108,37 @@ def scaled(info: JobInfo, parallelism: int) -> LaunchParameters:
         parallelism=parallelism,
         overrides=overrides,
     )
+
+
+def _stop(job: ClientJob, job_id: str, before: int, parallelism: int, timeout_s: float) -> str:
+    """Stop a job, as the history tells, and return its savepoint."""
+    entry = job.history.append(Entry("rescale", "started", job_id=job_id, parallelism=before))
+    job.say(f"taking a savepoint of job {job_id}")
+    try:
+        taken = job.stop(job_id, deadline_s=timeout_s)
+    except TillstreamError as error:
+        job.note(entry, "failed", reason=cause_of(str(error)))
+        raise
+    job.note(entry, "done", taken=taken, reason=f"stopped to have parallelism {parallelism}")
+    return taken
+
+
+def _stopped_before(job: ClientJob) -> tuple[Path, JobInfo, str] | None:
+    """Return what a rescaling has stopped and not started again: template, job, place; None without one."""
+    entries = job.history.entries()
+    last = entries[-1] if entries else None
+    if last is None or last.action != "rescale" or job.running_id() is not None:
+        return None
+    # What was not stopped, and what has run since, is for a launch to go on with.
+    if last.outcome == ("failed" if last.generation is None else "done"):
+        return None
+    stopped = next((each.job_id for each in reversed(entries) if each.generation is None), None)
+    before = next((each for each in launches(entries) if each.entry.job_id == stopped), None)
+    place = place_of(job)
+    if before is None or place.path is None:
+        return None
+    template = jar_of(job, before)
+    return template, JobInfo(read_manifest(template), before.parameters(before.generation)), place.path
 
 
 def _running(job: ClientJob) -> tuple[str, JobInfo]:

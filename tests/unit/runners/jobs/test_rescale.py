@@ -77,6 +77,37 @@ def test_a_death_between_the_jobs_loses_no_place(
     assert launch(chosen(tmp_path), print, From()).facts["savepoint"] == "file:/savepoint-j1"
 
 
+@pytest.mark.parametrize("step", ["start", "submit"])
+def test_a_death_between_the_jobs_is_mended_by_doing_it_again(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """It goes on from the savepoint, with the template that ran, to the parallelism that is asked for now."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        if step == "start":
+            patched.setattr(ClientJob, "start", die)
+        else:
+            patched.setattr("tillstream.runners.jobs.job.submit", die)
+        with pytest.raises(KeyboardInterrupt):
+            _rescale(tmp_path, 3)
+    cluster.forget()
+    done = _rescale(tmp_path, 3)
+    assert (done.outcome, done.facts["before"], _parallelism(cluster)) == ("rescaled", 1, 3)
+    assert cluster.find(done.facts["job_id"])["from"] == "file:/savepoint-j1"
+    assert _rescale(tmp_path, 3).outcome == "has it already"
+
+
+def test_a_job_that_ended_after_a_rescaling_is_a_launchs_business(cluster: Cluster, tmp_path: Path) -> None:
+    """Its savepoint of then is old; asked to rescale it, the command says what to do."""
+    cluster.end(_rescale(tmp_path, 3).facts["job_id"], "FAILED")
+    with pytest.raises(UserError, match="found no job of it"):
+        _rescale(tmp_path, 2)
+    assert _running(cluster) == []
+
+
 def test_what_it_has_it_keeps(cluster: Cluster, tmp_path: Path) -> None:
     """Asked for again, nothing happens."""
     _rescale(tmp_path, 3)
