@@ -3,7 +3,8 @@
     python -m benchmarks.neighbours [--seconds 20] [--rate 20]
 
 A calm client's rows are timed beside a client that is idle, floods, sends what cannot be read, dies again and
-again, and takes a whole processor. What counts are the ratios to the first within one run.
+again, takes a whole processor, and takes all the memory that it may. What counts are the ratios to the first
+within one run.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ __all__ = ["Street", "main", "measure", "run"]
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
 _SLOTS = 8
 # The last one wants three processors.
-_FLOOD_PER_S, _POISON_PER_S, _HOG_PER_S = 2_000, 500, 60
+_FLOOD_PER_S, _POISON_PER_S, _HOG_PER_S, _GLUTTON_PER_S = 2_000, 500, 60, 2
 _CRASH_INTERVAL_S = 3.0
-_HOG = "hog.events@1.0.0"
+_HOG, _GLUTTON = "hog.events@1.0.0", "hog.memory@1.0.0"
 
 
 class Street(Fleet):
-    """Be a calm client, a loud one, and one whose code takes a whole processor.
+    """Be a calm client, a loud one, one whose code takes a whole processor, and one whose takes all memory.
 
     Args:
         stack: that is up.
@@ -45,16 +46,17 @@ class Street(Fleet):
     """
 
     def __init__(self, stack: LocalStack, folder: Path) -> None:
-        super().__init__(stack, 3, folder)
-        self.calm, self.loud, self.hog = self.clients
+        super().__init__(stack, 4, folder)
+        self.calm, self.loud, self.hog, self.glutton = self.clients
 
     def config(self, client: str, **flink: Any) -> ClientConfig:
         """Return a client's config."""
         config = super().config(client, **flink)
-        if client != self.hog:
+        transform = {self.hog: _HOG, self.glutton: _GLUTTON}.get(client)
+        if transform is None:
             return config
         model = config.plain()
-        model["entities"]["events"]["transform"] = _HOG
+        model["entities"]["events"]["transform"] = transform
         model["transforms"] = {
             "modules": ["tillstream_hog"],
             "path": str(Path(__file__).resolve().parent / "hog"),
@@ -76,6 +78,7 @@ def measure(street: Street, rate: int, seconds: float) -> dict[str, Any]:
         "poison": lambda over: _poison(servers, street.loud, over),
         "crash loop": lambda over: _crash(street, over),
         "hog": lambda _: _ignore(send(servers, {street.hog: _HOG_PER_S}, seconds)),
+        "glutton": lambda _: _ignore(send(servers, {street.glutton: _GLUTTON_PER_S}, seconds)),
     }
     figures: dict[str, Any] = {"load_average": os.getloadavg()}
     for name, trouble in troubles.items():

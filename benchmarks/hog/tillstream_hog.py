@@ -1,4 +1,4 @@
-"""Take a whole processor: what a client's careless code does, for `benchmarks.neighbours`."""
+"""Take a whole processor, or all memory: what careless code does, for `benchmarks.neighbours`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tillstream.pipelines.records import ChangeEvent
 from tillstream.transforms.api import transform
 
 _SPIN_S = 0.05
+_BITE = 16 << 20  # bytes
 
 
 @transform("hog.events@1.0.0")
@@ -23,3 +24,14 @@ class Hog(beam.DoFn):
         while time.process_time() < end_s:
             pass
         yield event.after
+
+
+@transform("hog.memory@1.0.0")
+class Glutton(beam.DoFn):
+    """Take memory for each record until there is no more."""
+
+    def process(self, event: ChangeEvent) -> list[dict[str, object] | None]:
+        """Swell."""
+        held = [event.after]
+        while True:
+            held.append({"all": b"x" * _BITE})
