@@ -160,7 +160,7 @@ class ClientJob:
     ) -> Started:
         job_id = None
         try:
-            self._await_slots(parameters.parallelism)
+            self.expect_slots(parameters.parallelism, deadline_s=_SLOTS_DEADLINE_S)
             job_id = submit(
                 self.rest,
                 template,
@@ -178,17 +178,28 @@ class ClientJob:
         assert entry.template is not None  # kept just now
         return Started(job_id, parameters.generation, entry.template)
 
-    def _await_slots(self, needed: int) -> None:
-        end_s = time.monotonic() + _SLOTS_DEADLINE_S
+    def expect_slots(self, needed: int, *, freed: int = 0, deadline_s: float = 0.0) -> None:
+        """See that the cluster has slots for a job of the client.
+
+        Args:
+            needed: the job's parallelism.
+            freed: how many more there are once the job that runs has ended.
+            deadline_s: how long to wait for them, seconds.
+
+        Raises:
+            UnavailableError: if there are fewer.
+        """
+        end_s = time.monotonic() + deadline_s
         while True:
             cluster = self.rest.overview()
             free, total = int(cluster["slots-available"]), int(cluster["slots-total"])
-            if free >= needed:
+            if free + freed >= needed:
                 return
-            if time.monotonic() > end_s:
+            if time.monotonic() >= end_s:
+                own = f", and {freed} of its job that runs" if freed else ""
                 raise UnavailableError(
-                    f"Flink at {self.rest.url}: found {free} free slots of {total}, expected {needed} for "
-                    f"{self.client}, its flink.parallelism: add a TaskManager or slots "
+                    f"Flink at {self.rest.url}: found {free} free slots of {total}{own}, expected {needed} "
+                    f"for {self.client}, its parallelism: add a TaskManager or slots "
                     "(taskmanager.numberOfTaskSlots), lower the parallelism, or end another job"
                 )
             time.sleep(_POLL_S)

@@ -49,6 +49,7 @@ def rescale_job(job: ClientJob, parallelism: int, timeout_s: float) -> Done:
 
     Raises:
         UserError: if none of tillstream's runs, or it cannot have that parallelism.
+        UnavailableError: if the cluster lacks slots.
         TillstreamError: as `ClientJob.stop` and `ClientJob.start` do; the latter only if it does not start
             with its old parallelism either.
     """
@@ -61,7 +62,7 @@ def rescale_job(job: ClientJob, parallelism: int, timeout_s: float) -> Done:
             if before == parallelism:
                 return Done("has it already", f"parallelism {before}{_hint(job, before)}", facts)
             check(info, parallelism)
-            _check_slots(job, before, parallelism)
+            job.expect_slots(parallelism, freed=before)
             template = _template(job, job_id, info, Path(folder, "template.jar"))
             taken = _stop(job, job_id, before, parallelism, timeout_s)
         else:
@@ -156,17 +157,6 @@ def _running(job: ClientJob) -> tuple[str, JobInfo]:
             f"release has launched: set flink.parallelism, and use 'tillstream upgrade {job.client}'"
         )
     return job_id, info
-
-
-def _check_slots(job: ClientJob, before: int, parallelism: int) -> None:
-    cluster = job.rest.overview()
-    free = int(cluster["slots-available"]) + before
-    if free < parallelism:
-        raise UserError(
-            f"client {job.client}: found {free} slots at {job.rest.url}, those of its job among them, "
-            f"expected {parallelism}: add a TaskManager or slots (taskmanager.numberOfTaskSlots), or end "
-            "another job"
-        )
 
 
 def _template(job: ClientJob, job_id: str, info: JobInfo, path: Path) -> Path:
