@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from tests.day.files import CLIENTS, NORTH, SOUTH, write_config, write_transforms
-from tests.day.traffic import Beats, Traffic, create_tables, difference
+import psutil
+
+from tests.day.beats import Beats
+from tests.day.checks import Footprint, UnexpectedError, check_calm, check_diff, check_history, version_held
+from tests.day.commands import Commands
+from tests.day.files import CLIENTS, NORTH, SOUTH, TRANSFORM, write_config, write_transforms
+from tests.day.sides import beat_grade, difference, grade_of, rows_graded
+from tests.day.traffic import Traffic, capture_tables
 from tillstream.runners.flink.rest import FlinkRest
-from tillstream.runners.local.capture import register_debezium
+from tillstream.runners.jobs.health import observe
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
+from tillstream.runners.nursery.forked import forked
+from tillstream.runners.verify.rig import await_
 
-__all__ = ["Day", "UnexpectedError"]
+__all__ = ["Day"]
 
-Say = Callable[[str], None]
-Step = tuple[str, Callable[[], object], bool]
-
-_COMMAND_S_MAX = 240.0
 _REFUSED_PLAN = 30
 _REFUSED = 1
-# Longer than builds, starts and restores of another client hold two processors, and shorter than a job that
-# was stopped and forgotten; how fresh rows stay is measured by benchmarks/neighbours.py.
-_AGE_S_MAX = 60.0
+_MORNING = "1.0.0"
+# Before the next step both clients' rows come so fast again, and within so long, whatever has died.
+_FRESH_S = 5.0
+_RECOVERED_S_MAX = 60.0
 
 
-class UnexpectedError(AssertionError):
-    """Say which command did not do what the day expects."""
+class _Step(NamedTuple):
+    """Be a step: its name, what is done, and whether a part dies on which both clients run."""
+
+    name: str
+    do: Callable[[], object]
+    is_shared: bool = False
 
 
 @dataclass
@@ -53,116 +57,153 @@ class Day:
 
     stack: LocalStack
     folder: Path
-    say: Say
+    say: Callable[[str], None]
     seed: int = 1
     ages: dict[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Make what gives the commands."""
+        self._commands = Commands(self.stack, self.folder, self.say)
+        self._run = self._commands.run
+
     def play(self) -> str | None:
-        """Play all steps, and return the first difference between sources and warehouses; None if equal.
+        """Play all steps, and return the first difference between the two sides; None if equal.
 
         Raises:
-            UnexpectedError: if a command or a job does what it should not.
+            UnexpectedError: if a command or a job does what it should not, or south notices something.
+            StackError: if a client's rows do not come again.
         """
         self._open()
-        traffic, beats = Traffic(self.stack, self.seed), Beats(self.stack)
+        traffic = Traffic(self.stack, self.seed)
+        beats = {client: Beats(self.stack, client) for client in CLIENTS}
         try:
             self._launch()
-            south = self._job(SOUTH)
-            for name, step, hurts in self._steps(traffic):
-                self.say(name)
-                beats.oldest_s()
-                step()
-                self._see(name, beats.oldest_s(), hurts=hurts)
-            if self._job(SOUTH) != south:
-                raise UnexpectedError(
-                    f"south's job is {self._job(SOUTH)}, expected {south}, as in the morning"
-                )
+            self._recovers(beats)
+            self._first = self._footprint(NORTH).generation
+            for step in self._steps(traffic):
+                self._play(step, beats)
         finally:
-            beats.close()
+            for each in beats.values():
+                each.close()
             traffic.close()
-        return next(filter(None, (difference(self.stack, client) for client in CLIENTS)), None)
+        found = difference(self.stack, self.folder / "log", traffic.oracle, _MORNING)
+        self._evening()
+        return found
 
-    def _see(self, name: str, age_s: float | None, *, hurts: bool) -> None:
-        """Note how old south's newest row was, which must be fresh where only north was touched."""
-        if age_s is None:
-            raise UnexpectedError(f"{name}: south's warehouse was not seen at all")
-        self.ages[name] = age_s
-        self.say(f"  south's newest row was {age_s:.1f} s old at worst")
-        if not hurts and age_s > _AGE_S_MAX:
-            raise UnexpectedError(
-                f"{name}: south's newest row was {age_s:.1f} s old, expected at most {_AGE_S_MAX:.0f} s"
-            )
+    def _play(self, step: _Step, beats: dict[str, Beats]) -> None:
+        """Take a step from a moment at which all is well to the next one."""
+        before = self._footprint(SOUTH)
+        self.say(step.name)
+        beats[SOUTH].worst_s()
+        step.do()
+        self._recovers(beats)
+        self.ages[step.name] = worst_s = beats[SOUTH].worst_s()
+        self.say(f"  south's newest row was {worst_s:.1f} s old at worst")
+        check_calm(step.name, worst_s, before, self._footprint(SOUTH), is_shared=step.is_shared)
 
-    def _steps(self, traffic: Traffic) -> Iterator[Step]:
-        """Yield each step: its name, what is done, and whether it hurts what both clients share."""
+    def _recovers(self, beats: dict[str, Beats]) -> None:
+        """Wait until what is committed from now on is seen of both clients, soon after."""
+        for each in beats.values():
+            each.await_fresh(_FRESH_S, _RECOVERED_S_MAX)
+
+    def _steps(self, traffic: Traffic) -> Iterator[_Step]:
+        """Yield each step."""
         plan = partial(self._run, "plan", self._north(), code=0, says="no change")
-        yield "plan what runs: no change", plan, False
-        yield "upgrade north to 1.1.0", partial(self._upgrade, "1.1.0"), False
-        yield "kill the harnesses' TaskManager", partial(self._kill, "taskmanager"), True
-        yield "try fewer shards: refused", self._incompatible, True
-        yield "canary of a wrong transform: refused", self._wrong, False
-        yield "kill the JobManager", partial(self._kill, "jobmanager"), True
-        yield "roll back to 1.0.0", self._roll_back, True
-        yield "rescale north to 2", partial(self._rescale, 2), False
-        yield "rescale north to 1 while the TaskManager dies", self._rescale_amid_a_kill, True
-        yield "pause north over a burst", partial(self._pause, traffic), True
-        yield "kill the broker", partial(self._kill, "kafka"), True
-        yield "read the history", self._history, True
+        yield _Step("plan what runs: no change", plan)
+        yield _Step("upgrade north to 1.1.0", partial(self._upgrade, "1.1.0"))
+        yield _Step("kill north's harness", self._kill_harness)
+        yield _Step("try fewer shards: refused", self._incompatible)
+        yield _Step("kill the TaskManager", partial(self._kill, "taskmanager"), is_shared=True)
+        yield _Step("canary of a wrong transform: refused", self._wrong)
+        yield _Step("kill the JobManager", partial(self._kill, "jobmanager"), is_shared=True)
+        yield _Step("upgrade north to 1.2.0 while the TaskManager dies", self._upgrade_amid, is_shared=True)
+        yield _Step("roll back to 1.0.0", self._roll_back)
+        yield _Step("kill Debezium", partial(self._kill, "connect"), is_shared=True)
+        yield _Step("rescale north to 2", partial(self._rescale, 2))
+        yield _Step("rescale north to 1 while the TaskManager dies", self._rescale_amid, is_shared=True)
+        yield _Step("kill the warehouse", partial(self._kill, "warehouse"), is_shared=True)
+        yield _Step("pause north over a burst", partial(self._pause, traffic))
+        yield _Step("kill the broker", partial(self._kill, "kafka"), is_shared=True)
 
     def _open(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         ports = None if self.stack.layout.state_file.exists() else unusual_ports()
         self.stack.up(SERVICES, ports=ports, progress=self.say)
-        create_tables(self.stack)
-        for client in CLIENTS:
-            register_debezium(self.stack, client, client, (f"{client}.orders",), partitions=2)
+        capture_tables(self.stack)
         write_transforms(self.folder)
 
     def _launch(self) -> None:
         self.say("launch both")
         paths = [str(write_config(self.stack, self.folder, client)) for client in CLIENTS]
-        self._run("launch", *paths, code=0)
-
-    def _north(self, version: str = "1.0.0", **flink: Any) -> str:
-        return str(write_config(self.stack, self.folder, NORTH, version, **flink))
+        self._run("launch", *paths)
 
     def _upgrade(self, version: str) -> None:
         before = self._job(NORTH)
-        self._run("plan", self._north(version), code=10, says="north.cents@1.0.0")
-        self._run("upgrade", self._north(version), "--watch-for", "5", "--yes", code=0)
+        self._shows(_MORNING)
+        self._run("plan", self._north(version), code=10, says=f"{TRANSFORM}@{_MORNING}")
+        self._run("upgrade", self._north(version), "--watch-for", "5", "--yes")
         if self._job(NORTH) == before:
             raise UnexpectedError("the upgrade left the old job running")
+        self._shows(version)
 
     def _incompatible(self) -> None:
         before = self._job(NORTH)
         path = self._north("1.1.0", shards=8)
-        self._run("plan", path, code=_REFUSED_PLAN, says="shards")
-        self._run("upgrade", path, "--yes", code=_REFUSED, says="shards")
+        reason = "config /flink/shards: state lies by it, and would not be found"
+        self._run("plan", path, code=_REFUSED_PLAN, says=reason)
+        self._run("upgrade", path, "--yes", code=_REFUSED, says=reason)
         self._is_still(before)
-        self._north("1.1.0")
 
     def _wrong(self) -> None:
         before = self._job(NORTH)
-        path = self._north("2.0.0")
-        self._run("upgrade", path, "--canary", "--canary-for", "5", "--yes", code=_REFUSED, says="cents")
+        file = self.folder / "differences.jsonl"
+        words = ("--canary", "--canary-for", "5", "--diff-file", str(file), "--yes")
+        printed = self._run("upgrade", self._north("2.0.0"), *words, code=_REFUSED, says="refused: ")
+        check_diff(printed, [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
         self._is_still(before)
-        self._north("1.1.0")
+
+    def _upgrade_amid(self) -> None:
+        """Kill what runs the new version while it is watched: the history says whether it was kept."""
+        kill = partial(self._kill, "taskmanager")
+        words = ("upgrade", self._north("1.2.0"), "--watch-for", "10", "--yes")
+        code = self._commands.amid(*words, sees="watching it", do=kill)
+        if code not in (0, 1):
+            raise UnexpectedError(f"the upgrade ended with exit code {code}, expected 0 or 1")
+        version = "1.1.0" if code else "1.2.0"
+        held = version_held(self._history(NORTH), self._job(NORTH))
+        if {held, self._transform()} != {f"{TRANSFORM}@{version}"}:
+            raise UnexpectedError(
+                f"the upgrade ended with {code}, the history has {held}, and {self._transform()} runs"
+            )
+        self.say(f"  {held} runs, as the history says")
+        self._shows(version)
 
     def _roll_back(self) -> None:
         before = self._job(NORTH)
-        self._run("rollback", self._north("1.0.0"), "--yes", code=0)
-        if self._job(NORTH) == before:
-            raise UnexpectedError("the roll-back left the newer job running")
-        self._run("status", self._north("1.0.0"), code=0, says="north.cents@1.0.0")
+        if not rows_graded(self.stack, "tiny"):
+            raise UnexpectedError("found no row with a grade that 1.1.0 alone gives, expected some to undo")
+        words = ("rollback", self._north(), "--to", str(self._first), "--yes")
+        self._run(*words)
+        after = self._job(NORTH)
+        if after == before or self._transform() != f"{TRANSFORM}@{_MORNING}":
+            raise UnexpectedError(f"after the roll-back {self._transform()} runs as job {after}")
+        self._run(*words)
+        self._is_still(after)
+        # What has been undone is written again, so nothing of it is left.
+        self._shows(_MORNING)
+        await_(lambda: not rows_graded(self.stack, "tiny"), "1.1.0's grades to be gone")
+        left = self._commands.one("rollback", self._north(), "--leftovers")
+        if left["leftovers"] != [] or left["letters"]:
+            raise UnexpectedError(f"the roll-back left {left}, expected nothing")
 
     def _rescale(self, parallelism: int) -> None:
-        self._run("rescale", self._north(), str(parallelism), code=0)
-        rest = FlinkRest(self.stack.addresses.flink)
-        found = {vertex["parallelism"] for vertex in rest.job(self._job(NORTH))["vertices"]}
+        self._run("rescale", self._north(), str(parallelism))
+        vertices = self._rest.job(self._job(NORTH))["vertices"]
+        found = {vertex["parallelism"] for vertex in vertices}
         if found != {parallelism}:
             raise UnexpectedError(f"found parallelism {found}, expected {parallelism}")
 
-    def _rescale_amid_a_kill(self) -> None:
+    def _rescale_amid(self) -> None:
         """Kill what runs the job, and rescale it while that is started again."""
         self.stack.kill("taskmanager")
         starting = threading.Thread(target=self.stack.up, args=(["taskmanager"],), name="starting")
@@ -173,66 +214,70 @@ class Day:
             starting.join()
 
     def _pause(self, traffic: Traffic) -> None:
-        self._run("pause", self._north(), code=0)
-        if self._jobs(NORTH):
+        self._run("pause", self._north())
+        if self._rest.running(NORTH):
             raise UnexpectedError("a job of north runs although it was paused")
-        traffic.burst(NORTH)
-        self._run("resume", self._north(), code=0)
+        traffic.burst()
+        self._run("resume", self._north())
 
-    def _history(self) -> None:
-        self._run("history", self._north(), "--verify", code=0)
-        out = self._run("history", self._north(), "--json", code=0)
-        entries = json.loads(out)["clients"][0]["entries"]
-        done = [entry["action"] for entry in entries if entry["outcome"] == "done"]
-        # An action may take several entries: what it stopped, and what it started.
-        found = [action for action, _ in groupby(done)]
-        wanted = ["launch", "upgrade", "rollback", "rescale", "pause", "resume"]
-        if found != wanted:
-            raise UnexpectedError(f"found the history {found}, expected {wanted}")
+    def _evening(self) -> None:
+        """Look at what the day has left beside rows."""
+        wanted = {NORTH: ["launch", "upgrade", "rollback", "rescale", "pause", "resume"], SOUTH: ["launch"]}
+        for client in CLIENTS:
+            path = str(self.folder / f"{client}.yaml")
+            self._run("status", path, "--wait", "90")
+            self._run("history", path, "--verify")
+            check_history(self._history(client), wanted[client])
+            if letters := self._run("dlq", "list", path, "--json"):
+                raise UnexpectedError(f"{client} has dead letters: {letters}")
 
     def _kill(self, service: str) -> None:
         self.stack.kill(service)
         self.stack.up([service])
 
-    def _jobs(self, client: str) -> list[str]:
-        return FlinkRest(self.stack.addresses.flink).running(client)
+    def _kill_harness(self) -> None:
+        """Kill a Python process of north's, and see that its job noticed."""
+        before = self._footprint(NORTH)
+        pid = next(each.pid for each in self.stack.ps() if each.service == "taskmanager")
+        forked(psutil.Process(pid), NORTH)[-1].kill()
+        await_(lambda: self._footprint(NORTH).restarts > before.restarts, "north to be restarted")
+
+    def _north(self, version: str = _MORNING, **flink: Any) -> str:
+        return str(write_config(self.stack, self.folder, NORTH, version, **flink))
+
+    def _shows(self, version: str) -> None:
+        """Wait until north's newest rows are as a version writes them."""
+        grade = grade_of(0, version)
+        await_(lambda: beat_grade(self.stack) == grade, f"a row of north's with {version}'s {grade!r}")
+
+    def _history(self, client: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._commands.one("history", str(self.folder / f"{client}.yaml"))[
+            "entries"
+        ]
+        return found
+
+    @property
+    def _rest(self) -> FlinkRest:
+        return FlinkRest(self.stack.addresses.flink)
+
+    def _footprint(self, client: str) -> Footprint:
+        job_id = self._job(client)
+        info = self._rest.info(job_id)
+        assert info is not None  # it was launched by tillstream
+        return Footprint(job_id, info.launch.generation, observe(self._rest, job_id).restarts)
+
+    def _transform(self) -> str | None:
+        info = self._rest.info(self._job(NORTH))
+        assert info is not None  # it was launched by tillstream
+        return info.config().entities["orders"].transform
 
     def _job(self, client: str) -> str:
-        found = self._jobs(client)
+        found = self._rest.running(client)
         if len(found) != 1:
             raise UnexpectedError(f"found {len(found)} jobs of {client}, expected one")
         return found[0]
 
     def _is_still(self, job_id: str) -> None:
-        if self._job(NORTH) != job_id:
-            raise UnexpectedError(
-                f"north's job is {self._job(NORTH)}, expected {job_id}, which was not to be touched"
-            )
-
-    def _run(self, *words: str, code: int, says: str = "") -> str:
-        """Run a command of tillstream and return what it printed."""
-        command = [str(Path(sys.executable).with_name("tillstream")), *words]
-        environment = {
-            **os.environ,
-            "TILLSTREAM_DIR": str(self.stack.layout.root),
-            "TILLSTREAM_HISTORY": str(self.folder / "history"),
-            "TILLSTREAM_ACTOR": "the day",
-        }
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_S_MAX,
-            check=False,
-            cwd=self.folder,
-        )
-        printed = done.stdout + done.stderr
-        for line in re.sub(r"\n+", "\n", printed).strip().splitlines()[-8:]:
-            self.say(f"  | {line}")
-        if done.returncode != code or says not in printed:
-            raise UnexpectedError(
-                f"tillstream {' '.join(words)}: found exit code {done.returncode} and\n{printed}\n"
-                f"expected {code}{f' and {says!r}' if says else ''}"
-            )
-        return done.stdout
+        found = self._job(NORTH)
+        if found != job_id:
+            raise UnexpectedError(f"north's job is {found}, expected {job_id}, which was not to be touched")
