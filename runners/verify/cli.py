@@ -9,6 +9,8 @@ import typer
 
 __all__ = ["verify"]
 
+_BACKENDS = ("hashmap", "rocksdb")
+
 
 def verify(
     *,
@@ -29,6 +31,10 @@ def verify(
     rate: Annotated[
         float, typer.Option(min=1, max=20_000, help="Row changes a second; five times as many in bursts.")
     ] = 300.0,
+    state_backend: Annotated[
+        str, typer.Option(metavar="hashmap|rocksdb", help="Where the job's state is: flink.state_backend.")
+    ] = "hashmap",
+    unaligned: Annotated[bool, typer.Option("--unaligned", help="With flink.unaligned_checkpoints.")] = False,
     directory: Annotated[
         Path | None,
         typer.Option("--dir", file_okay=False, help="Folder of a stack of its own; a new one by default."),
@@ -44,10 +50,20 @@ def verify(
     key included.
     Exit code 0 means that every sink is exact.
     """
+    from tillstream.pipelines.errors import UserError
     from tillstream.runners.verify.command import run
 
+    if state_backend not in _BACKENDS:
+        raise UserError(f"--state-backend: found {state_backend!r}, expected {' or '.join(_BACKENDS)}")
     report, replay = run(
-        sinks=sink, faults=faults, rounds=rounds, seed=seed, rate_per_s=rate, folder=directory, say=typer.echo
+        sinks=sink,
+        faults=faults,
+        rounds=rounds,
+        seed=seed,
+        rate_per_s=rate,
+        flink={"state_backend": state_backend, "unaligned_checkpoints": unaligned},
+        folder=directory,
+        say=typer.echo,
     )
     typer.echo(report.verdict())
     if not report.is_exact:

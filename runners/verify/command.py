@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.local.stack import LocalStack
@@ -34,10 +34,21 @@ def run(
     rounds: int,
     seed: int | None,
     rate_per_s: float,
+    flink: dict[str, Any],
     folder: Path | None,
     say: Callable[[str], None],
 ) -> tuple[Report, str]:
     """Verify, on a stack that is taken down afterwards.
+
+    Args:
+        sinks: kinds, with commas, or `all`.
+        faults: kinds, with commas, or `all`.
+        rounds: of faults.
+        seed: of workload and faults; None for a random one.
+        rate_per_s: row changes a second.
+        flink: the job's `state_backend`, and whether it has `unaligned_checkpoints`.
+        folder: of the stack; None for a new one.
+        say: takes a line for each step.
 
     Returns:
         What was found, and the command that plays the same again.
@@ -54,7 +65,8 @@ def run(
     seed = random.SystemRandom().randrange(_SEED_MAX) if seed is None else seed
     replay = (
         f"tillstream verify --sink {','.join(chosen)} --faults {','.join(kinds)} --rounds {rounds} "
-        f"--seed {seed} --rate {rate_per_s:g}"
+        f"--seed {seed} --rate {rate_per_s:g} --state-backend {flink['state_backend']}"
+        f"{' --unaligned' if flink['unaligned_checkpoints'] else ''}"
     )
     began_s = time.monotonic()
 
@@ -63,7 +75,7 @@ def run(
 
     tell(f"seed {seed}")
     with _stack(folder) as stack:
-        rig = Rig(stack, f"verify{seed}", chosen)
+        rig = Rig(stack, f"verify{seed}", chosen, **flink)
         options = VerifyOptions(kinds, rounds, seed, rate_per_s)
         try:
             report = verify(options, rig, tell)

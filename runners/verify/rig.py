@@ -46,12 +46,14 @@ class Rig:
         stack: that it runs on; need not be up.
         client: name of the client; one run uses one.
         sinks: kinds of the sinks.
+        flink: settings of the job beside its parallelism, as the config has them.
     """
 
-    def __init__(self, stack: LocalStack, client: str, sinks: Sequence[str]) -> None:
+    def __init__(self, stack: LocalStack, client: str, sinks: Sequence[str], **flink: Any) -> None:
         self.stack = stack
         self.client = client
         self.sinks = tuple(sinks)
+        self.flink = flink
         self.capture = Capture(client, client, tuple(f"{client}.{table.name}" for table in TABLES))
         self.job_id = ""
 
@@ -150,7 +152,7 @@ class Rig:
                 "entities": entities,
                 "sinks": {kind: self._sink(kind) for kind in self.sinks},
                 # Two writers, so that the order of each key is not a matter of course.
-                "flink": {"rest_url": self.stack.addresses.flink, "parallelism": 2},
+                "flink": {"rest_url": self.stack.addresses.flink, "parallelism": 2, **self.flink},
             }
         )
 

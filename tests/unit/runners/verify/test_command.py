@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from tillstream.cli import app
 from tillstream.pipelines.errors import UserError
+from tillstream.runners.verify import command
 from tillstream.runners.verify.command import choose, run
+from tillstream.runners.verify.rig import Rig
+
+PLAIN = {"state_backend": "hashmap", "unaligned_checkpoints": False}
 
 
 def test_all_stands_for_all() -> None:
@@ -31,6 +38,7 @@ def test_a_fault_that_no_sink_would_feel_is_refused(tmp_path: Path) -> None:
             rounds=1,
             seed=1,
             rate_per_s=1,
+            flink=PLAIN,
             folder=tmp_path,
             say=print,
         )
@@ -40,4 +48,36 @@ def test_a_stack_that_is_there_is_left_alone(tmp_path: Path) -> None:
     """What is verified gets hurt, so it is never somebody's own stack."""
     (tmp_path / "stack.json").write_text("{}")
     with pytest.raises(UserError, match="found a stack in"):
-        run(sinks="files", faults="harness", rounds=1, seed=1, rate_per_s=1, folder=tmp_path, say=print)
+        run(
+            sinks="files",
+            faults="harness",
+            rounds=1,
+            seed=1,
+            rate_per_s=1,
+            flink=PLAIN,
+            folder=tmp_path,
+            say=print,
+        )
+
+
+def test_the_jobs_checkpoints_can_be_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They come where the job is configured, and the replay asks for the same."""
+    seen: list[dict[str, Any]] = []
+
+    def play(_: object, rig: Rig, __: object) -> str:
+        seen.append(rig.flink)
+        return "report"
+
+    monkeypatch.setattr(command, "verify", play)
+    flink = {"state_backend": "rocksdb", "unaligned_checkpoints": True}
+    _, replay = run(
+        sinks="files", faults="slow", rounds=1, seed=1, rate_per_s=1, flink=flink, folder=None, say=print
+    )
+    assert replay.endswith("--rate 1 --state-backend rocksdb --unaligned")
+    assert seen == [flink]
+
+
+def test_an_unknown_state_backend_is_refused() -> None:
+    """Before a stack is started."""
+    found = CliRunner().invoke(app, ["verify", "--state-backend", "rocks"])
+    assert "--state-backend: found 'rocks', expected hashmap or rocksdb" in str(found.exception)
