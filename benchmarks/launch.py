@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tillstream.configs import ClientConfig
 from tillstream.runners.flink.launch import parameters_of, run_uploaded, uploaded
@@ -31,7 +32,7 @@ from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.preflight import check_far_sides
 
-__all__ = ["main", "measure"]
+__all__ = ["main", "measure", "run"]
 
 _SERVICES = ("kafka", "jobmanager", "taskmanager")
 _RUNNING = frozenset({"RUNNING"})
@@ -128,8 +129,25 @@ def _end(rest: FlinkRest) -> None:
         time.sleep(_POLL_S)
 
 
+def run(folder: Path, rounds: int = 5) -> dict[str, Any]:
+    """Measure on a stack of its own, which is taken down again.
+
+    Args:
+        folder: of the stack and the project; made if need be.
+        rounds: launches that are counted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stack = LocalStack.open(folder / "stack")
+    with patch.dict(os.environ, {HISTORY_VARIABLE: str(folder / "history")}):
+        try:
+            stack.up(_SERVICES, ports=unusual_ports())
+            return measure(stack, folder, rounds)
+        finally:
+            stack.down(wipe=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Bring up a stack, measure, print JSON, and take the stack down."""
+    """Measure, and print JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.launch", description=__doc__.partition("\n")[0]
     )
@@ -137,15 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--dir", type=Path, help="folder of the stack and the project")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = (options.dir or Path(temporary)).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        os.environ[HISTORY_VARIABLE] = str(folder / "history")
-        stack = LocalStack.open(folder / "stack")
-        try:
-            stack.up(_SERVICES, ports=unusual_ports())
-            sys.stdout.write(json.dumps(measure(stack, folder, options.rounds), indent=2) + "\n")
-        finally:
-            stack.down(wipe=True)
+        figures = run((options.dir or Path(temporary)).absolute(), options.rounds)
+    sys.stdout.write(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,12 @@ from typing import Any
 
 import yaml
 
-from benchmarks.run import machine
+from benchmarks.machine import machine
 from tillstream.runners.flink.rest import FlinkRest
+from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
+
+__all__ = ["config", "main", "measure", "run", "timed"]
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 _COMMAND = str(Path(sys.executable).with_name("tillstream"))
@@ -90,6 +93,25 @@ def measure(stack: LocalStack, folder: Path, rounds: int) -> dict[str, Any]:
     }
 
 
+def run(folder: Path, rounds: int = 5, stack: LocalStack | None = None) -> dict[str, Any]:
+    """Measure on a stack that is up, or on one of its own, which is taken down again.
+
+    Args:
+        folder: of the stack and the client; made if need be.
+        rounds: plans that are counted.
+        stack: that is up; None for one of its own.
+    """
+    folder.mkdir(exist_ok=True)
+    if stack is not None:
+        return measure(stack, folder, rounds)
+    own = LocalStack.open(folder / "stack")
+    try:
+        own.up(_SERVICES, ports=unusual_ports())
+        return measure(own, folder, rounds)
+    finally:
+        own.down(wipe=True)
+
+
 def main() -> None:
     """Measure, print, and write one JSON file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -98,15 +120,7 @@ def main() -> None:
     options = parser.parse_args()
     at = dt.datetime.now(dt.timezone.utc)
     with tempfile.TemporaryDirectory(prefix="tillstream-bench-") as text:
-        folder = Path(text)
-        stack = LocalStack.open(options.dir or folder / "stack")
-        try:
-            if options.dir is None:
-                stack.up(_SERVICES)
-            figures = measure(stack, folder, options.rounds)
-        finally:
-            if options.dir is None:
-                stack.down(wipe=True)
+        figures = run(Path(text), options.rounds, LocalStack.open(options.dir) if options.dir else None)
     results = {"at": at.isoformat(), "machine": machine(), "plan": figures}
     _RESULTS.mkdir(exist_ok=True)
     path = _RESULTS / f"{at:%Y%m%dT%H%M%SZ}.json"

@@ -12,16 +12,12 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import json
-import os
-import platform
 import re
 import tempfile
 from collections.abc import Callable, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -30,14 +26,18 @@ from benchmarks import (
     decode,
     dedup,
     fleet,
+    launch,
     neighbours,
+    plan,
     quix,
     startup,
     tillstream_job,
     transactions,
     trust,
+    upgrade,
 )
 from benchmarks.load import KEYS, Load, fill
+from benchmarks.machine import machine
 from benchmarks.task import Task, run_apart
 from benchmarks.tillstream_job import Shape
 from tillstream.runners.local.stack import SERVICES, LocalStack
@@ -53,27 +53,17 @@ _PARTS = (
     "trust",
     "latency",
     "recovery",
+    "plan",
+    "launch",
+    "upgrade",
     "fleet",
     "neighbours",
 )
 _TRUST_ROUNDS = 2
 _SERVICES = ("warehouse", "kafka", "jobmanager", "taskmanager")
-_PACKAGES = ("tillstream", "apache-beam", "confluent-kafka", "orjson", "msgspec", "psycopg")
 _OURS = "tillstream"
 _VERSION = re.compile(rb'"version":(\d+)')
 _CONSOLE = Console()
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_mb": psutil.virtual_memory().total // 2**20,
-        "load_average": os.getloadavg(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in _PACKAGES},
-    }
 
 
 def compare(stack: LocalStack, load: Load, sink: str, parallelism: int, folder: Path) -> dict[str, Any]:
@@ -232,6 +222,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     apart: dict[str, Callable[[Path], Any]] = {
         "latency": commands.latency,
         "recovery": commands.recovery,
+        "plan": plan.run,
+        "launch": launch.run,
+        "upgrade": upgrade.run,
         "fleet": fleet.run,
         "neighbours": neighbours.run,
     }

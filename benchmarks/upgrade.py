@@ -24,9 +24,11 @@ import psycopg
 import yaml
 from confluent_kafka import Producer
 
-from benchmarks.run import machine
+from benchmarks.machine import machine
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
+
+__all__ = ["Traffic", "main", "measure", "run", "write_config"]
 
 _RESULTS = Path(__file__).resolve().parent / "results"
 _COMMAND = str(Path(sys.executable).with_name("tillstream"))
@@ -183,6 +185,25 @@ def measure(stack: LocalStack, folder: Path, rate_per_s: int) -> dict[str, Any]:
     return found
 
 
+def run(folder: Path, rate_per_s: int = 200, stack: LocalStack | None = None) -> dict[str, Any]:
+    """Measure on a stack that is up, or on one of its own, which is taken down again.
+
+    Args:
+        folder: of the stack and the client; made if need be.
+        rate_per_s: events a second.
+        stack: that is up; None for one of its own.
+    """
+    folder.mkdir(exist_ok=True)
+    if stack is not None:
+        return measure(stack, folder, rate_per_s)
+    own = LocalStack.open(folder / "stack")
+    try:
+        own.up(_SERVICES, ports=unusual_ports())
+        return measure(own, folder, rate_per_s)
+    finally:
+        own.down(wipe=True)
+
+
 def main() -> None:
     """Measure, print, and write the figures down."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -190,14 +211,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=200, help="events a second")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        stack = LocalStack.open(arguments.dir or Path(folder, "stack"))
-        try:
-            if arguments.dir is None:
-                stack.up(_SERVICES, ports=unusual_ports())
-            found = measure(stack, Path(folder), arguments.rate)
-        finally:
-            if arguments.dir is None:
-                stack.down(wipe=True)
+        found = run(Path(folder), arguments.rate, LocalStack.open(arguments.dir) if arguments.dir else None)
     now = dt.datetime.now(dt.timezone.utc)
     result = {"benchmark": "upgrade", "at": now.isoformat(timespec="seconds"), "machine": machine(), **found}
     text = json.dumps(result, indent=2)
