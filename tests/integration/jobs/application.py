@@ -49,12 +49,20 @@ class Application:
         folder: for all that they write.
         zookeeper: its address, in place of Kubernetes' ConfigMaps.
         secrets: folder that stands for the mount of the Secrets.
+        more: variables of the processes, as of the image or the pods' identity.
     """
 
-    def __init__(self, manifests: list[dict[str, Any]], folder: Path, zookeeper: str, secrets: Path) -> None:
+    def __init__(
+        self,
+        manifests: list[dict[str, Any]],
+        folder: Path,
+        zookeeper: str,
+        secrets: Path,
+        more: dict[str, str],
+    ) -> None:
         by_kind = {each["kind"]: each for each in manifests}
         self.spec = by_kind["FlinkDeployment"]["spec"]
-        self._folder, self._secrets = folder, secrets
+        self._folder, self._secrets, self._more = folder, secrets, more
         self._processes: list[subprocess.Popen[bytes]] = []
         rest, rpc, blob = _free_ports(3)
         self.rest = FlinkRest(f"http://{LOOPBACK}:{rest}")
@@ -156,4 +164,5 @@ class Application:
             "FLINK_LIB_DIR": str(self._home / "lib"),
             "TILLSTREAM_SECRETS_DIR": str(self._secrets),
             "TILLSTREAM_FLIGHTS_DIR": str(self._folder / "flights"),
+            **self._more,
         }

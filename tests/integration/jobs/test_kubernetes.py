@@ -1,4 +1,4 @@
-"""What is rendered for Kubernetes runs, as far as it can without a cluster: in Flink's application mode."""
+"""What is rendered for Kubernetes runs, as far as it can without a cluster: in application mode, on S3."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tillstream.runners.flink.checkpoints import read_checkpoint
 from tillstream.runners.flink.jar import write_jar
 from tillstream.runners.k8s import chart
 from tillstream.runners.k8s.launching import ClusterLaunch
 
 from .application import Application
 from .conftest import Client, wait_until
+from .s3 import S3, flink_plugins
 
 # This machine, in a form of which a network policy must be told; the job must not be run on a pod's own.
 HERE = "127.1"
@@ -47,7 +49,7 @@ class Secret:
         os.replace(new, self.folder / "..data")  # noqa: PTH105
 
 
-def _manifests(client: Client, folder: Path, jars: Path) -> list[dict[str, Any]]:
+def _manifests(client: Client, folder: Path, jars: Path, store: S3) -> list[dict[str, Any]]:
     port = client.stack.addresses.kafka.rpartition(":")[2]
     warehouse = client.config().sinks["warehouse"].model_dump(mode="json", by_alias=True)
     config = client.config(
@@ -66,10 +68,12 @@ def _manifests(client: Client, folder: Path, jars: Path) -> list[dict[str, Any]]
     launch = ClusterLaunch(config, template, GENERATION, "apps")
     values = {
         "image": "registry.example/tillstream@sha256:" + 64 * "a",
-        "storage": {"dir": (folder / "state").as_uri(), "claim": "state"},
+        "storage": {"dir": store.folder},
+        "flinkConfiguration": {"s3.endpoint": store.address, "s3.path.style.access": "true"},
         "network": {
             "apiServer": {"cidrs": ["10.96.0.1/32"]},
             "peers": {HERE: {"to": [{"ipBlock": {"cidr": "127.0.0.1/32"}}]}},
+            "storage": [{"to": [{"ipBlock": {"cidr": "127.0.0.1/32"}}], "ports": [443]}],
         },
     }
     return chart.render(chart.merged(values, launch.values()), name=client.name, namespace="apps")
@@ -100,13 +104,29 @@ def secret(client: Client, tmp_path: Path) -> Secret:
 
 
 @pytest.fixture
-def application(client: Client, secret: Secret, tmp_path: Path, runner_jars: Path) -> Iterator[Application]:
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    """Return a store for checkpoints, and for what the JobManager would lose."""
+    found = S3()
+    for name, value in found.environment.items():
+        monkeypatch.setenv(name, value)
+    try:
+        found.make_bucket()
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def application(
+    client: Client, secret: Secret, store: S3, tmp_path: Path, runner_jars: Path
+) -> Iterator[Application]:
     """Return the pods of a client's job, not yet started."""
     client.create_topic()
     ports = json.loads(client.stack.layout.state_file.read_text(encoding="utf-8"))["ports"]
     zookeeper = f"127.0.0.1:{ports['zookeeper']}"
-    manifests = _manifests(client, tmp_path, runner_jars)
-    found = Application(manifests, tmp_path, zookeeper, secret.folder.parent)
+    manifests = _manifests(client, tmp_path, runner_jars, store)
+    more = {"FLINK_PLUGINS_DIR": str(flink_plugins())}
+    found = Application(manifests, tmp_path, zookeeper, secret.folder.parent, more)
     try:
         yield found
     finally:
@@ -116,9 +136,12 @@ def application(client: Client, secret: Secret, tmp_path: Path, runner_jars: Pat
 
 @pytest.mark.timeout(900)
 def test_the_rendered_job_runs_and_survives_its_pods_and_a_new_password(
-    application: Application, client: Client, secret: Secret, session: psycopg.Connection[Any]
+    application: Application, client: Client, secret: Secret, store: S3, session: psycopg.Connection[Any]
 ) -> None:
-    """It writes; all pods die, and it goes on from its newest checkpoint; a new password needs no restart."""
+    """It writes; all pods die, and it goes on from its newest checkpoint; a new password needs no restart.
+
+    Checkpoints lie in S3, where a plan reads them.
+    """
     application.start()
     client.sales(0, 500)
     wait_until(lambda: client.rows() == 500, "the first rows", DEADLINE_S)
@@ -133,6 +156,13 @@ def test_the_rendered_job_runs_and_survives_its_pods_and_a_new_password(
     restored = application.rest.checkpoints(job)["latest"]["restored"]
     assert restored is not None
     assert not restored["is_savepoint"]
+    assert restored["external_path"].startswith(f"{store.folder}/{client.name}/checkpoints/")
+    newest = wait_until(lambda: application.rest.checkpoints(job)["latest"]["completed"], "a checkpoint")
+    found = read_checkpoint(newest["external_path"])
+    assert found.states is not None
+    assert any("offset" in names for names in found.states.values())
+    kinds = {name.removeprefix(f"flink/{client.name}/").partition("/")[0] for name in store.names()}
+    assert kinds >= {"checkpoints", "ha"}
 
     _set_password(session, "second")
     secret.write(2, pass_word="second")
