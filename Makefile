@@ -1,6 +1,6 @@
 # Thin: each target calls the real thing. The first one sets everything up, the next ones find it there.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit integration differential fuzz lint bench clean
+.PHONY: help setup demo test unit integration day differential fuzz lint bench clean
 
 PYTHON ?= $(shell for candidate in python3.12 python3.11 python3.10 python3; do \
 	$$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
@@ -32,6 +32,9 @@ fuzz: $(READY) ## Spoil messages of every format, many of them, and see that non
 
 integration: setup ## Run the tests on the real local stack
 	$(PYTEST) tests/integration $(COVERED) $(if $(COVERED),--cov-append)
+
+day: setup ## Play a day of operations on two clients, with parts killed, and compare both sides
+	@$(BIN)/python -m tests.day
 
 differential: setup ## Change a source at random, restart every part, and compare the warehouse with it
 	@$(BIN)/python -m tests.differential
