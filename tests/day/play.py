@@ -19,7 +19,6 @@ from tests.day.files import CLIENTS, NORTH, SOUTH, TRANSFORM, write_config, writ
 from tests.day.sides import beat_grade, difference, grade_of, rows_graded
 from tests.day.traffic import Traffic, capture_tables
 from tillstream.runners.flink.rest import FlinkRest
-from tillstream.runners.jobs.health import observe
 from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import SERVICES, LocalStack
 from tillstream.runners.nursery.forked import forked
@@ -240,7 +239,7 @@ class Day:
         before = self._footprint(NORTH)
         pid = next(each.pid for each in self.stack.ps() if each.service == "taskmanager")
         forked(psutil.Process(pid), NORTH)[-1].kill()
-        await_(lambda: self._footprint(NORTH).restarts > before.restarts, "north to be restarted")
+        await_(lambda: self._footprint(NORTH).failed_ms > before.failed_ms, "north to notice")
 
     def _north(self, version: str = _MORNING, **flink: Any) -> str:
         return str(write_config(self.stack, self.folder, NORTH, version, **flink))
@@ -264,7 +263,8 @@ class Day:
         job_id = self._job(client)
         info = self._rest.info(job_id)
         assert info is not None  # it was launched by tillstream
-        return Footprint(job_id, info.launch.generation, observe(self._rest, job_id).restarts)
+        failures = self._rest.exceptions(job_id, 1)
+        return Footprint(job_id, info.launch.generation, int(failures[0]["timestamp"]) if failures else 0)
 
     def _transform(self) -> str | None:
         info = self._rest.info(self._job(NORTH))

@@ -28,7 +28,7 @@ def line(number: int = 7, column: str = "cents", new: int = 101) -> dict[str, An
 def test_a_quiet_neighbour_is_well() -> None:
     """Rows as old as they always are, and the job of the morning."""
     check_calm("s", CALM_S_MAX, MORNING, MORNING, is_shared=False)
-    check_calm("s", CALM_S_MAX + 1, MORNING, MORNING._replace(restarts=1), is_shared=True)
+    check_calm("s", CALM_S_MAX + 1, MORNING, MORNING._replace(failed_ms=1), is_shared=True)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_quiet_neighbour_is_well() -> None:
         (CALM_S_MAX + 1, MORNING, False, "expected at most"),
         (61.0, MORNING, True, "expected at most 60 s"),
         (0.0, MORNING, True, "nobody saw"),
-        (1.0, MORNING._replace(restarts=1), False, "restarted 1 times"),
+        (1.0, MORNING._replace(failed_ms=1), False, "south failed at 1"),
         (1.0, MORNING._replace(job_id="j2"), True, "expected"),
         (1.0, MORNING._replace(generation=2), True, "expected"),
     ],
