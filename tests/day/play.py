@@ -86,7 +86,8 @@ class Day:
                 each.close()
             traffic.close()
         found = difference(self.stack, self.folder / "log", traffic.oracle, _MORNING)
-        self._evening()
+        if found is None:
+            self._evening()
         return found
 
     def _play(self, step: _Step, beats: dict[str, Beats]) -> None:
