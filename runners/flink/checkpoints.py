@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from tillstream.pipelines.errors import UserError
@@ -18,12 +20,16 @@ from tillstream.runners.flink.metadata import (
 )
 from tillstream.runners.flink.state_names import HEAD_BYTES_MAX, state_names
 
-__all__ = ["newest_beside", "read_checkpoint"]
+__all__ = ["newest_below", "newest_beside", "read_checkpoint"]
 
 _CHECKPOINT = "chk-"
+_PATTERN = f"{_CHECKPOINT}*/{METADATA_FILE}"
 # Those that Beam reads, with the extras that it needs for each.
 _REMOTE = {"gs": "apache-beam[gcp]", "s3": "apache-beam[aws]"}
 _S3 = frozenset({"s3a", "s3p"})
+_REMOTE_DEADLINE_S = 20.0
+_READABLE = "a checkpoint or savepoint of Flink, and leave to read it"
+_T = TypeVar("_T")
 
 
 def read_checkpoint(path: str) -> Metadata:
@@ -55,12 +61,34 @@ def newest_beside(path: str) -> str | None:
     if scheme not in ("", "file"):
         return None
     folder = Path(unquote(location) if scheme else path).parent
-    numbers = [
-        int(each.parent.name.removeprefix(_CHECKPOINT))
-        for each in folder.glob(f"{_CHECKPOINT}*/{METADATA_FILE}")
-        if each.parent.name.removeprefix(_CHECKPOINT).isdigit()
-    ]
-    return f"{folder}/{_CHECKPOINT}{max(numbers)}" if numbers else None
+    return _newest(str(folder), map(str, folder.glob(_PATTERN)))
+
+
+def newest_below(folder: str) -> str | None:
+    """Return the newest checkpoint in the folder of a job; None without any.
+
+    Args:
+        folder: a path, file:, gs:// or s3://.
+
+    Raises:
+        UserError: if it cannot be looked into from here; says what to do.
+    """
+    scheme, _, location, _, _ = urlsplit(folder)
+    if scheme in _REMOTE or scheme in _S3:
+        return _newest(folder, _match_remote(f"{folder}/{_PATTERN}", "s3" if scheme in _S3 else scheme))
+    local = Path(unquote(location) if scheme else folder)
+    if scheme not in ("", "file") or not local.is_dir():
+        raise UserError(
+            f"{folder}: found no such folder here, expected a job's checkpoints: look where its files are, "
+            "or keep them where both can read (gs://, s3://)"
+        )
+    return _newest(str(local), map(str, local.glob(_PATTERN)))
+
+
+def _newest(folder: str, found: Iterable[str]) -> str | None:
+    names = (each.rstrip("/").split("/")[-2].removeprefix(_CHECKPOINT) for each in found)
+    newest = max((int(name) for name in names if name.isdigit()), default=None)
+    return None if newest is None else f"{folder}/{_CHECKPOINT}{newest}"
 
 
 def _names(folder: str, operator: OperatorMetadata) -> tuple[str, ...] | None:
@@ -108,21 +136,61 @@ def _read(path: str, size: int = -1) -> bytes:
 
 
 def _read_remote(path: str, scheme: str, size: int) -> bytes:
+    def read() -> bytes:
+        with _file_systems().open(_address(path, scheme)) as content:
+            found: bytes = content.read(size) if size >= 0 else content.read()
+        return found
+
+    return _within(read, path, scheme)
+
+
+def _match_remote(path: str, scheme: str) -> list[str]:
+    def match() -> list[str]:
+        (found,) = _file_systems().match([_address(path, scheme)])
+        return [each.path for each in found.metadata_list]
+
+    return _within(match, path, scheme)
+
+
+def _address(path: str, scheme: str) -> str:
+    return f"{scheme}://{path.partition('://')[2]}"
+
+
+def _file_systems() -> Any:
     # Beam takes a second to import.
     from apache_beam.io.filesystems import FileSystems
+    from apache_beam.options.pipeline_options import PipelineOptions
 
-    address = f"{scheme}://{path.partition('://')[2]}"
-    try:
-        with FileSystems.open(address) as content:
-            found: bytes = content.read(size) if size >= 0 else content.read()
+    # Its s3:// wants some, be they empty: the login is then that of the environment.
+    FileSystems.set_options(PipelineOptions([]))
+    return FileSystems
+
+
+def _within(call: Callable[[], _T], path: str, scheme: str) -> _T:
+    """Return what a call returns, in time, and tell what to do about what it meets at another machine."""
+    found: list[_T] = []
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except Exception as error:  # noqa: BLE001  (told by who waits)
+            faults.append(error)
+
+    # Beam tries again for ten minutes, and cannot be told to give up.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(_REMOTE_DEADLINE_S)
+    if found:
+        return found[0]
+    if not faults:
+        raise UserError(f"{path}: found no answer within {_REMOTE_DEADLINE_S:.0f} s, expected {_READABLE}")
+    error = faults[0]
     # Where the scheme is not known, or known without what it needs.
-    except (ValueError, AssertionError, ImportError) as error:
+    if isinstance(error, ValueError | AssertionError | ImportError):
         raise UserError(
             f"{path}: found no way to read {scheme}:// here, expected pip install '{_REMOTE[scheme]}'"
         ) from error
-    except Exception as error:
-        raise UserError(
-            f"{path}: found {type(error).__name__}: {str(error)[:500]}, expected a checkpoint or savepoint "
-            "of Flink, and leave to read it"
-        ) from error
-    return found
+    raise UserError(
+        f"{path}: found {type(error).__name__}: {str(error)[:500]}, expected {_READABLE}"
+    ) from error

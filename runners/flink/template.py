@@ -17,7 +17,7 @@ from tillstream.configs.launching import LAUNCH_VARIABLE, LaunchParameters
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink.options import harness_environment, job_options, job_settings, shadow_options
 from tillstream.runners.flink.processes import READING, STAGES_VARIABLE
-from tillstream.runners.jobs.manifest import JobInfo, Manifest
+from tillstream.runners.jobs.manifest import JobInfo, Manifest, read_agent
 from tillstream.transforms.packages import PACKAGES_VARIABLE
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "PIPELINE_ENTRY",
     "json_bytes",
     "launchable",
+    "read_launched",
     "read_manifest",
     "write_entry",
 ]
@@ -64,6 +65,23 @@ def read_manifest(template: Path) -> Manifest:
         raise UserError(
             f"{template}: found {error}, expected a jar of 'tillstream template build'"
         ) from error
+
+
+def read_launched(jar: Path) -> JobInfo:
+    """Return what the job of a jar that `launchable` made says of itself.
+
+    Raises:
+        ValueError: if it is none, or of another version.
+    """
+    try:
+        with zipfile.ZipFile(jar) as opened:
+            options = json.loads(opened.read(_OPTIONS_ENTRY))
+        found = read_agent(options["beam:option:user_agent:v1"])
+    except (zipfile.BadZipFile, KeyError, TypeError) as error:
+        raise ValueError(f"found {error!r}, expected a jar that tillstream has launched") from error
+    if found is None:
+        raise ValueError("found a jar that says nothing of itself, expected one of this release")
+    return found
 
 
 def launchable(template: Path, jar: Path, parameters: LaunchParameters) -> JobInfo:

@@ -155,7 +155,7 @@ def history(
     for each in Group(clients, everyone, label, folder).chosen():
         log = History(each.client)
         try:
-            found.append((each.client, log.entries(), ""))
+            found.append((each.client, log.entries(None), ""))
         except UserError as error:
             found.append((each.client, [], str(error)))
     edited = [fault for _, _, fault in found if fault]
@@ -194,9 +194,12 @@ def _print_history(found: list[tuple[str, list[Entry]]]) -> None:
                     entry.outcome,
                     entry.actor,
                     (entry.job_id or "-")[:8],
+                    entry.where or "-",
                     f"{'left' if entry.taken else 'from'} {place}" if place else "-",
                     transforms or "-",
                     entry.reason or "",
                 )
             )
-    table(("AT", "CLIENT", "ACTION", "OUTCOME", "WHO", "JOB", "SAVEPOINT", "TRANSFORMS", "WHY"), rows)
+    table(
+        ("AT", "CLIENT", "ACTION", "OUTCOME", "WHO", "JOB", "WHERE", "SAVEPOINT", "TRANSFORMS", "WHY"), rows
+    )

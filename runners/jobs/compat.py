@@ -5,7 +5,7 @@ Each rule yields what differs with what that takes; the worst of them is the ver
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -35,8 +35,8 @@ _VERDICTS: Mapping[Effect, Verdict] = {
     "refused": "refused",
 }
 _UNSAID = (
-    "the job does not say what it is made of, because an older tillstream launched it: only its stages and "
-    "its state were compared"
+    "nothing says what the job is made of, because an older tillstream launched it or its jar is gone: only "
+    "its stages and its state were compared"
 )
 
 
@@ -49,6 +49,7 @@ def judge(
     old_stages: Mapping[str, str] | None = None,
     config: Mapping[str, Any] | None = None,
     job_id: str | None = None,
+    beside: Iterable[Change] = (),
     reads: Mapping[str, frozenset[int]] = READS,
 ) -> Plan:
     """Return what would happen if a build took over from the job that runs, or goes on from its state.
@@ -61,12 +62,15 @@ def judge(
         old_stages: name of each stage of that job, by id.
         config: as the launch would have it, as JSON values; by default that of the manifest.
         job_id: of the job that runs; None where none does.
+        beside: what else differs, of what runs it.
         reads: versions of each form in state that this release reads.
     """
     if running is None and checkpoint is None and job_id is None:
         return Plan(new.client, "new")
     wanted = new.config if config is None else config
-    found = [] if running is None else [*_between(new, running, wanted, reads)]
+    found: list[Change | Loss] = [*beside]
+    if running is not None:
+        found += _between(new, running, wanted, reads)
     uids = None if running is None else running.manifest.uids
     found += state_changes(Sides(new.uids, new_stages, uids, old_stages or {}, checkpoint))
     changes = tuple(each for each in found if isinstance(each, Change))

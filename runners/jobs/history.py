@@ -35,7 +35,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """Say what happened to a client's job, one thing.
 
     Attributes:
-        action: launch, pause, resume, upgrade, rollback, rescale, canary or cancel.
+        action: launch, pause, resume, upgrade, rollback, rescale, canary or cancel; on Kubernetes apply or
+            savepoint.
         outcome: started, done, refused, failed or rolled_back.
         at: when, ISO 8601, UTC.
         actor: who, by TILLSTREAM_ACTOR, else user@host.
@@ -54,6 +55,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
         undoes: the first generation that a roll-back takes back; 0 for none.
         horizons: by `since` and `until`, and by sink, when what was undone wrote; see `aftermath.Horizon`.
         replaces: generation of the launch whose job an upgrade takes the place of; 0 for none.
+        where: it happened, kubernetes:<context>/<namespace>; empty for the config's own cluster.
     """
 
     action: str
@@ -75,6 +77,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     undoes: int = 0
     horizons: dict[str, Any] = {}
     replaces: int = 0
+    where: str = ""
 
 
 def history_folder() -> Path:
@@ -122,8 +125,13 @@ class History:
             os.fsync(log.fileno())
         return written
 
-    def entries(self) -> list[Entry]:
-        """Return all entries, oldest first; a last line that was cut short is none.
+    def entries(self, where: str | None = "") -> list[Entry]:
+        """Return the entries of one place, oldest first; a last line that was cut short is none.
+
+        Of what runs elsewhere no job of the config's own cluster can go on, nor be gone back to.
+
+        Args:
+            where: as entries have it; None for all places.
 
         Raises:
             UserError: if a line was changed, taken out, or is of another version; names file and line.
@@ -147,7 +155,8 @@ class History:
                 raise UserError(
                     f"{self.path}:{number}: does not follow the line before it: the history was edited"
                 )
-            found.append(entry)
+            if where is None or entry.where == where:
+                found.append(entry)
             previous = _digest(line)
         return found
 

@@ -13,12 +13,13 @@ from tillstream.runners.flink.checkpoints import newest_beside, read_checkpoint
 from tillstream.runners.flink.metadata import Metadata
 from tillstream.runners.flink.template import ENTRY_CLASS, launchable, read_manifest
 from tillstream.runners.jobs.compat import judge
+from tillstream.runners.jobs.history import History
 from tillstream.runners.jobs.job import ClientJob
 from tillstream.runners.jobs.manifest import JobInfo
 from tillstream.runners.jobs.planned import Change, Loss, Plan
 from tillstream.runners.jobs.resuming import last_job, place_of
 
-__all__ = ["Change", "Loss", "Plan", "plan_of", "stages_of"]
+__all__ = ["Change", "Loss", "Plan", "noted", "plan_of", "stages_of"]
 
 # Flink keeps a few checkpoints and deletes the others, and what it answers of them may be three seconds old
 # (web.refresh-interval).
@@ -101,7 +102,7 @@ def _before(job: ClientJob, savepoint: str | None) -> _Before:
     last = last_job(job)
     if last is not None:
         return _Before(None, _info(job, last["jid"]), _vertices(job, last["jid"]), path)
-    return _Before(None, _noted(job), {}, path)
+    return _Before(None, noted(job.history), {}, path)
 
 
 def _info(job: ClientJob, job_id: str) -> JobInfo | None:
@@ -120,12 +121,12 @@ def _vertices(job: ClientJob, job_id: str) -> dict[str, str]:
     return found
 
 
-def _noted(job: ClientJob) -> JobInfo | None:
-    """Return what the history says of the last launch, where the cluster has forgotten it."""
-    for entry in reversed(job.history.entries()):
+def noted(history: History, where: str = "") -> JobInfo | None:
+    """Return what a history says of the last launch at a place, where the cluster has forgotten it."""
+    for entry in reversed(history.entries(where)):
         if entry.template is not None and entry.job_id is not None:
             try:
-                manifest = read_manifest(job.history.jar(entry.template))
+                manifest = read_manifest(history.jar(entry.template))
             except UserError:
                 return None
             return JobInfo(

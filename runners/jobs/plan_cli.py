@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tillstream.runners.jobs.plan import Plan
     from tillstream.runners.jobs.selection import Chosen
 
-__all__ = ["plan"]
+__all__ = ["plan", "show_plans"]
 
 _EXIT_FAILED = 1
 
@@ -59,10 +60,26 @@ def plan(
     group = Group(clients, everyone, label, folder, at_once)
     if (template is not None or savepoint is not None) and len(group.chosen()) > 1:
         raise UserError("--template and --savepoint are for one client")
+    show_plans(
+        group, lambda chosen, say: _plan(chosen, say, template, savepoint), detail=detail, as_json=as_json
+    )
+
+
+def show_plans(
+    group: Group, planned: Callable[[Chosen, Say], Plan], *, detail: bool, as_json: bool
+) -> NoReturn:
+    """Print the plans of a group of clients, and exit with the greatest of their exit codes, or 1.
+
+    Args:
+        group: whose.
+        planned: makes the plan of one.
+        detail: show differences that take nothing too.
+        as_json: print JSON.
+    """
     plans: dict[str, Plan] = {}
 
     def work(chosen: Chosen, say: Say) -> Done:
-        found = plans[chosen.client] = _plan(chosen, say, template, savepoint)
+        found = plans[chosen.client] = planned(chosen, say)
         return Done(found.verdict, "; ".join(found.reasons), found.as_json(), exit_code=found.exit_code)
 
     found = gather(group, work)

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 __all__ = ["EXIT_CODES", "Change", "Effect", "Loss", "Part", "Plan", "Verdict", "worst"]
 
-Part: TypeAlias = Literal["config", "transform", "contract", "stage", "encoding", "library"]
+Part: TypeAlias = Literal["config", "transform", "contract", "stage", "encoding", "library", "deployment"]
 # From what changes nothing to what cannot be; the worst of all changes is the verdict.
 Effect: TypeAlias = Literal["none", "restart", "restore", "restore_without", "refused"]
 Verdict: TypeAlias = Literal["new", "no_change", "restart", "restore", "restore_without", "refused"]
@@ -33,6 +33,7 @@ _TITLES = {
     "stage": "stages",
     "encoding": "encodings",
     "library": "libraries",
+    "deployment": "deployment",
 }
 _WORDS: dict[Verdict, str] = {
     "new": "launch: no job runs, and there is no state to go on from",
@@ -50,7 +51,7 @@ class Change:
 
     Attributes:
         part: what kind of thing.
-        name: of it: a JSON pointer of the config, an entity, a stage, a library.
+        name: of it: a JSON pointer of the config or of a FlinkDeployment, an entity, a stage, a library.
         old: what it is where the job runs, in words or as JSON; None where there was none.
         new: what it would be; None where there would be none.
         effect: what it takes.
@@ -119,6 +120,15 @@ class Plan:
     def exit_code(self) -> int:
         """Return what `tillstream plan` exits with."""
         return EXIT_CODES[self.verdict]
+
+    def why_not(self, *, accepts_loss: bool) -> str | None:
+        """Return why the plan is not to be followed; None where it is."""
+        if self.verdict == "refused":
+            return "; ".join(self.reasons)
+        if self.verdict == "restore_without" and not accepts_loss:
+            lost = ", ".join(f"{each.stage}/{each.state}" for each in self.lost)
+            return f"it would forget {lost}: --accept-loss does it all the same"
+        return None
 
     @property
     def drops_state(self) -> bool:

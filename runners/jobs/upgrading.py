@@ -36,7 +36,6 @@ from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.launches import Launched, launches, replaced_by, unfinished
 from tillstream.runners.jobs.many import Done
-from tillstream.runners.jobs.planned import Plan
 from tillstream.runners.jobs.rolling_back import leftovers_of
 from tillstream.runners.jobs.selection import Chosen
 from tillstream.runners.jobs.watching import await_running, lag_of, watch
@@ -146,7 +145,7 @@ class _Upgrade:
             job.say(line)
         if plan.verdict == "no_change":
             return self._unchanged(running)
-        why_not = self._why_not(plan)
+        why_not = plan.why_not(accepts_loss=self.wanted.accepts_loss)
         if why_not is not None:
             return Done("refused", why_not, {"job_id": running}, is_good=False)
         old = self._way_back(running)
@@ -163,7 +162,7 @@ class _Upgrade:
                 return Done("refused", verdict.reason, {"job_id": running, **self.tried}, is_good=False)
         before = observe(job.rest, running).counts
         parameters = job.parameters(self.template)
-        self._check_slots(parameters, old)
+        job.expect_slots(parameters.parallelism, freed=old.entry.parallelism or 1)
         with uploaded(job.rest, self.template, parameters, job.say) as jar_id:
             # What Flink cannot make a job of is found here.
             job.rest.stages(jar_id, entry_class=ENTRY_CLASS, parallelism=parameters.parallelism)
@@ -175,15 +174,6 @@ class _Upgrade:
             entry = job.history.append(noted)
             step = _Step(running, old, before, jar_id, parameters, plan.drops_state)
             return self._switch(step, entry)
-
-    def _why_not(self, plan: Plan) -> str | None:
-        """Return why a plan is not to be followed; None where it is."""
-        if plan.verdict == "refused":
-            return "; ".join(plan.reasons)
-        if plan.verdict == "restore_without" and not self.wanted.accepts_loss:
-            lost = ", ".join(f"{each.stage}/{each.state}" for each in plan.lost)
-            return f"it would forget {lost}: --accept-loss does it all the same"
-        return None
 
     def _unchanged(self, running: str) -> Done:
         """Finish an upgrade whose command died while it watched; what runs is what is wanted."""
@@ -214,14 +204,6 @@ class _Upgrade:
             f"client {job.client}: found no launch {info.launch.generation} in {job.history.path}, expected "
             "it to lead back to what runs: upgrade with the TILLSTREAM_HISTORY that it was launched with"
         )
-
-    def _check_slots(self, parameters: LaunchParameters, old: Launched) -> None:
-        free = int(self.job.rest.overview()["slots-available"]) + (old.entry.parallelism or 1)
-        if parameters.parallelism > free:
-            raise UnavailableError(
-                f"Flink at {self.job.rest.url}: found {free} slots, those of the running job among them, "
-                f"expected {parameters.parallelism}, its flink.parallelism: add a TaskManager"
-            )
 
     def _switch(self, step: _Step, entry: Entry) -> Done:
         job = self.job

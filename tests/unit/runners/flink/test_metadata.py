@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import struct
+import threading
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.io.filesystem import FileMetadata, MatchResult
 from apache_beam.io.filesystems import FileSystems
 
 from tillstream.pipelines.errors import UserError
-from tillstream.runners.flink.checkpoints import newest_beside, read_checkpoint
+from tillstream.runners.flink import checkpoints
+from tillstream.runners.flink.checkpoints import newest_below, newest_beside, read_checkpoint
 from tillstream.runners.flink.metadata import decode_metadata
 from tillstream.runners.flink.state_names import state_names
 
@@ -149,8 +152,13 @@ def test_other_files_have_no_names() -> None:
     assert state_names(struct.pack(">i", 6)) == ()
 
 
-def test_a_store_without_its_extra_is_told() -> None:
+def test_a_store_without_its_extra_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beam knows s3:// once its extra is installed; which one is said."""
+
+    def opened(address: str) -> Any:
+        raise ValueError(address)
+
+    monkeypatch.setattr(FileSystems, "open", opened)
     with pytest.raises(
         UserError, match=r"s3a://bucket/chk-1/_metadata: found no way .* 'apache-beam\[aws\]'"
     ):
@@ -181,3 +189,32 @@ def test_the_newest_of_a_folder_is_found(tmp_path: Path) -> None:
     assert newest_beside(f"{tmp_path.as_uri()}/chk-7") == f"{tmp_path}/chk-10"
     assert newest_beside("gs://bucket/chk-7") is None
     assert newest_beside("/nowhere/chk-7") is None
+    assert newest_below(tmp_path.as_uri()) == f"{tmp_path}/chk-10"
+    assert newest_below(str(tmp_path / "chk-9")) is None
+    with pytest.raises(UserError, match="found no such folder here"):
+        newest_below("file:/nowhere")
+
+
+def test_the_newest_is_found_in_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through Beam, which is given options: its s3:// fails without."""
+    found = [FileMetadata(f"s3://bucket/ab/chk-{number}/_metadata", 1) for number in (9, 10)]
+    asked = []
+
+    def match(patterns: list[str]) -> Any:
+        asked.extend([*patterns, FileSystems._pipeline_options])
+        return [MatchResult(patterns[0], found)]
+
+    monkeypatch.setattr(FileSystems, "match", match)
+    assert newest_below("s3p://bucket/ab") == "s3p://bucket/ab/chk-10"
+    assert asked[0] == "s3://bucket/ab/chk-*/_metadata"
+    assert asked[1] is not None
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beam would try again for minutes."""
+    over = threading.Event()
+    monkeypatch.setattr(FileSystems, "match", lambda _: over.wait())
+    monkeypatch.setattr(checkpoints, "_REMOTE_DEADLINE_S", 0.01)
+    with pytest.raises(UserError, match="found no answer within"):
+        newest_below("s3://bucket/ab")
+    over.set()

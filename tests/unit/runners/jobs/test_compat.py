@@ -333,7 +333,7 @@ def test_a_silent_job_is_judged_by_its_stages() -> None:
     """One of an older release: the rest is not known, and that is said."""
     found = plan(build(), running=None)
     assert found.verdict == "restore"
-    assert "does not say what it is made of" in found.notes[0]
+    assert "nothing says what the job is made of" in found.notes[0]
     assert plan(build(), running=None, stages={READ: "ReadChanges"}).verdict == "refused"
 
 

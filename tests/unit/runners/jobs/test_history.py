@@ -97,3 +97,16 @@ def test_a_first_line_that_was_cut_short_is_none(tmp_path: Path) -> None:
     assert history.entries() == []
     history.append(Entry("launch", "done"))
     assert [entry.previous for entry in history.entries()] == [""]
+
+
+def test_what_happened_elsewhere_is_asked_for_by_name(history: History) -> None:
+    """A job of Kubernetes is none of the cluster's here; lines of before say nothing of a place."""
+    place = "kubernetes:prod/tillstream-acme"
+    history.append(Entry("apply", "done", generation=5, template="t", where=place))
+    history.append(Entry("cancel", "done"))
+    assert [entry.action for entry in history.entries()] == ["launch", "pause", "resume", "cancel"]
+    assert [entry.action for entry in history.entries(place)] == ["apply"]
+    assert [entry.where for entry in history.entries(None)] == ["", "", "", place, ""]
+    history.path.write_bytes(history.path.read_bytes().replace(b'"t"', b'"u"'))
+    with pytest.raises(UserError, match=r"acme.jsonl:5: does not follow"):
+        history.entries()

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,6 +15,7 @@ from tillstream.configs import ClientConfig
 from tillstream.configs.cli import check
 from tillstream.runners.clients import config_path
 from tillstream.runners.flink.template import MANIFEST_ENTRY, PIPELINE_ENTRY
+from tillstream.runners.jobs.encodings import ENCODINGS
 from tillstream.runners.jobs.manifest import Manifest
 from tillstream.runners.k8s import chart
 from tillstream.runners.k8s.launching import ClusterLaunch
@@ -38,6 +40,36 @@ CLUSTER: dict[str, Any] = {
 Manifests = list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class Step:
+    """Be a step that keeps state.
+
+    Attributes:
+        label: of it.
+        taken: name of its input.
+        states: that it keeps.
+    """
+
+    label: str
+    taken: str
+    states: tuple[str, ...]
+
+
+# Of a client with one entity and one sink, as in tests/unit/runners/flink/recorded/checkpoint.zip.
+READ = Step("ReadChanges/ParDo(ReadChanges)", "5Ticks.None", ("offset",))
+TRANSFORM = Step(
+    "TransformChanges/ParDo(TransformChanges)",
+    "30ReadChanges/ParDo(ReadChanges).None",
+    ("client_head", "client_log", "held_head", "held_log", "shard_head", "shard_log"),
+)
+AGGREGATE = Step(
+    "Aggregate/ParDo(AggregateChanges)",
+    "40TransformChanges/ParDo(TransformChanges).aggregate",
+    ("aggregate_head", "aggregate_log"),
+)
+WRITE = Step("WriteSinks", "40TransformChanges/ParDo(TransformChanges).None", ("keyed",))
+
+
 @functools.cache
 def config_of(client: str, **environment: str) -> ClientConfig:
     """Return a shipped config as a cluster wants it, completed and checked as commands have it."""
@@ -45,19 +77,35 @@ def config_of(client: str, **environment: str) -> ClientConfig:
         return check(config_path(client))
 
 
-def template_of(config: ClientConfig, path: Path) -> Path:
-    """Write a template with one environment and without stages."""
-    manifest = Manifest(config.plain(), Uids(config.client, {}, {}, {}, {}), {}, {}, {})
-    environments = {"e": {"urn": "beam:env:process:v1", "payload": ""}}
+def template_of(config: ClientConfig, path: Path, *steps: Step) -> Path:
+    """Write a template with one environment, and with steps that keep state, by default without any."""
+    states = {each.label: each.states for each in steps}
+    keys = {name: tuple(entity.key) for name, entity in config.entities.items()}
+    sizes = {"shards": config.flink.shards, "max_parallelism": config.flink.max_parallelism}
+    manifest = Manifest(config.plain(), Uids(config.client, states, {}, keys, sizes), {}, dict(ENCODINGS), {})
+    transforms = {
+        each.label: {
+            "uniqueName": each.label,
+            "spec": {"urn": "beam:transform:pardo:v1"},
+            "inputs": {"None": each.taken},
+            "environmentId": "e",
+        }
+        for each in steps
+    }
+    components = {
+        "environments": {"e": {"urn": "beam:env:process:v1", "payload": ""}},
+        "transforms": transforms,
+        "pcollections": {each.taken: {"uniqueName": each.taken} for each in steps},
+    }
     with zipfile.ZipFile(path, "w") as out:
         out.writestr(MANIFEST_ENTRY, manifest.encode())
-        out.writestr(PIPELINE_ENTRY, json.dumps({"components": {"environments": environments}}))
+        out.writestr(PIPELINE_ENTRY, json.dumps({"components": components}))
     return path
 
 
-def launch_of(config: ClientConfig, folder: Path) -> ClusterLaunch:
+def launch_of(config: ClientConfig, folder: Path, *steps: Step) -> ClusterLaunch:
     """Return a launch of a config that was built as it is."""
-    template = template_of(config, folder / f"{config.client}.jar")
+    template = template_of(config, folder / f"{config.client}.jar", *steps)
     return ClusterLaunch(config, template, GENERATION, namespace_of(config.client))
 
 
