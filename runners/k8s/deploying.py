@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -11,9 +12,18 @@ import msgspec
 from tillstream.pipelines.errors import TillstreamError, UnavailableError
 from tillstream.runners.k8s.kubectl import Kubectl
 from tillstream.runners.k8s.launching import ClusterLaunch
-from tillstream.runners.k8s.names import GENERATION, JOB, resource_of
+from tillstream.runners.k8s.names import GENERATION, JOB
 
-__all__ = ["JobState", "deployed_launch", "savepoint", "snapshot_of", "state_of", "wait_for"]
+__all__ = [
+    "JobState",
+    "deployed_launch",
+    "is_deployed",
+    "job_of",
+    "savepoint",
+    "snapshot_of",
+    "state_of",
+    "wait_for",
+]
 
 _POLL_S = 2.0
 
@@ -80,17 +90,30 @@ def state_of(deployment: dict[str, Any]) -> JobState:
     )
 
 
-def deployed_launch(launch: ClusterLaunch, kubectl: Kubectl) -> ClusterLaunch:
+def deployed_launch(launch: ClusterLaunch, live: dict[str, Any] | None) -> ClusterLaunch:
     """Return a launch as it runs already, where nothing but its time differs; else itself.
 
     A launch from a savepoint is always one of its own.
+
+    Args:
+        launch: as it is wanted.
+        live: the FlinkDeployment, None where there is none.
     """
-    live = kubectl.deployment(resource_of(launch.config.client), launch.namespace)
-    annotations = {} if live is None else live["metadata"].get("annotations") or {}
-    running, _, _ = annotations.get(JOB, "").partition("-")
-    if launch.savepoint is not None or running != launch.digest():
+    if live is None or not is_deployed(launch, live):
         return launch
-    return launch.at(int(annotations[GENERATION]))
+    drops_state = bool(live["spec"]["job"].get("allowNonRestoredState"))
+    return replace(launch.at(int(live["metadata"]["annotations"][GENERATION])), drops_state=drops_state)
+
+
+def is_deployed(launch: ClusterLaunch, live: dict[str, Any]) -> bool:
+    """Tell whether a FlinkDeployment runs what a launch would."""
+    running, _, _ = job_of(live).partition("-")
+    return launch.savepoint is None and running == launch.digest()
+
+
+def job_of(live: dict[str, Any]) -> str:
+    """Return the digest and generation by which a FlinkDeployment's job is named; empty for none of ours."""
+    return str((live["metadata"].get("annotations") or {}).get(JOB) or "")
 
 
 def wait_for(kubectl: Kubectl, name: str, namespace: str, deadline_s: float) -> Iterator[JobState]:

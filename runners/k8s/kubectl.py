@@ -36,6 +36,17 @@ class Kubectl:
         if found is None:
             raise MissingToolError("found no kubectl on PATH: https://kubernetes.io/docs/tasks/tools/")
         self._command = [found, *([] if context is None else ["--context", context])]
+        self._context = context
+
+    def context(self) -> str:
+        """Return the context of the kubeconfig; in-cluster where there is none."""
+        if self._context is None:
+            try:
+                self._context = self._run(["config", "current-context"]).strip()
+            except UserError:
+                # A pod's own account needs no kubeconfig.
+                self._context = "in-cluster"
+        return self._context
 
     def apply(self, manifests: Iterable[dict[str, Any]], *, dry_run: bool = False) -> list[str]:
         """Apply manifests on the server's side, strictly, and return a line for each.
@@ -58,9 +69,11 @@ class Kubectl:
 
     def deployment(self, name: str, namespace: str) -> dict[str, Any] | None:
         """Return a FlinkDeployment; None where there is none."""
-        answer = self._run(
-            ["get", "flinkdeployment", name, "-n", namespace, "-o", "json", "--ignore-not-found"]
-        )
+        return self.find("flinkdeployment", name, namespace)
+
+    def find(self, kind: str, name: str, namespace: str) -> dict[str, Any] | None:
+        """Return an object; None where there is none."""
+        answer = self._run(["get", kind, name, "-n", namespace, "-o", "json", "--ignore-not-found"])
         found: dict[str, Any] | None = json.loads(answer) if answer.strip() else None
         return found
 

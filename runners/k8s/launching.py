@@ -38,6 +38,7 @@ class ClusterLaunch:
         namespace: of the client.
         savepoint: path of the savepoint to start from; None for the newest checkpoint.
         suspended: keep state and position, and do not run.
+        drops_state: let go state that no stage asks for, and go on from a savepoint, which allows for that.
     """
 
     config: ClientConfig
@@ -46,6 +47,7 @@ class ClusterLaunch:
     namespace: str
     savepoint: str | None = None
     suspended: bool = False
+    drops_state: bool = False
 
     def at(self, generation: int) -> ClusterLaunch:
         """Return the same launch as of another generation."""
@@ -96,6 +98,7 @@ class ClusterLaunch:
                 "rocksdbMemoryMb": flink.rocksdb_memory_mb if flink.state_backend == "rocksdb" else 0,
                 "files": placed.files,
                 "savepoint": self.savepoint or "",
+                "dropsState": self.drops_state,
                 "state": "suspended" if self.suspended else "running",
             },
         }
