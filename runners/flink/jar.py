@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -23,6 +22,7 @@ from tillstream.configs import ClientConfig
 from tillstream.configs.base import at_home
 from tillstream.configs.launching import AtLaunch
 from tillstream.configs.variables import Variable
+from tillstream.pipelines.blueprint import blueprint
 from tillstream.pipelines.errors import MissingToolError
 from tillstream.pipelines.template import build
 from tillstream.runners.carried import CODE_ROLE
@@ -77,7 +77,7 @@ def pipeline_proto(config: ClientConfig, *, bounded: bool) -> beam_runner_api_pb
     """
     # Beam's own way here would stage a list of this machine's packages, from a path of this machine.
     environment = ProcessEnvironment(HARNESS, env={}, capabilities=python_sdk_capabilities(), artifacts=())
-    pipeline = beam.Pipeline(runner="PortableRunner", options=PipelineOptions(flags=[], streaming=True))
+    pipeline = blueprint("PortableRunner", PipelineOptions(flags=[], streaming=True))
     build(pipeline, config, bounded=bounded, generation=AtLaunch("generation"))
     proto = pipeline.to_runner_api(default_environment=environment)
     spread(proto, config.flink.processes)

@@ -13,6 +13,7 @@ from apache_beam.internal import pickler
 from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
 from apache_beam.transforms.core import _DoFnParam as _BeamParameter
 
+from tillstream.pipelines.blueprint import blueprint
 from tillstream.pipelines.errors import TransformError
 from tillstream.pipelines.template import add_transforms
 from tillstream.transforms.flows import using
@@ -67,7 +68,7 @@ class Plan:
     def __init__(self, subject: Subject) -> None:
         self.nodes: list[Node] = []
         with using(subject.registry):
-            pipeline = beam.Pipeline(runner="DirectRunner")
+            pipeline = blueprint("DirectRunner")
             changes = pipeline | "Changes" >> beam.Impulse()
             changes.element_type = _KEYED
             batches, letters = add_transforms(changes, subject.config, Launch(_GENERATION, bounded=False))
