@@ -20,7 +20,11 @@ _TOLD_ELSEWHERE = re.compile(
 # The operator reads them itself, and restarts nothing for them (AbstractFlinkSpec).
 _OPERATORS = re.compile(r"/flinkConfiguration/kubernetes\.operator\..*")
 _STATE = "/job/state"
-_ENVIRONMENT = re.compile(r"/env(/|$)")
+# Flink hides what it takes for secrets by such names too (GlobalConfiguration).
+_SECRET = re.compile(
+    r".*/env(/.*)?|/flinkConfiguration/.*(password|secret|token|credential|auth|key|jaas|header).*",
+    re.IGNORECASE,
+)
 _SHOWN_MAX = 120
 _Path = tuple[str | int, ...]
 
@@ -66,4 +70,4 @@ def _shown(pointer: str, value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     is_short = isinstance(value, str) and len(value) <= _SHOWN_MAX
-    return value if is_short and not _ENVIRONMENT.search(pointer) else "..."
+    return value if is_short and not _SECRET.fullmatch(pointer) else "..."

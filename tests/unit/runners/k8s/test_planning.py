@@ -163,13 +163,17 @@ def test_the_deployment_is_compared(cluster: Cluster, tmp_path: Path) -> None:
     values = {
         "image": image,
         "taskManager": {"env": [{"name": "TOKEN", "value": "much"}]},
-        "flinkConfiguration": {"kubernetes.operator.job.upgrade.ignore-pending-savepoint": "true"},
+        "flinkConfiguration": {
+            "kubernetes.operator.job.upgrade.ignore-pending-savepoint": "true",
+            "s3.secret-key": "much",
+        },
     }
     found = plan(cluster, new, new, values=values)
     assert found.verdict == "restart"
     effects = {each.name: each.effect for each in found.changes}
     assert effects["/image"] == "restart"
     assert effects["/flinkConfiguration/kubernetes.operator.job.upgrade.ignore-pending-savepoint"] == "none"
+    assert effects["/flinkConfiguration/s3.secret-key"] == "restart"
     assert "much" not in "\n".join(found.lines(detail=True))
     assert f"~ /image: {CLUSTER['image']} -> {image}" in "\n".join(found.lines())
 
