@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -163,6 +164,8 @@ def _file_systems() -> Any:
 
     # Its s3:// wants some, be they empty: the login is then that of the environment.
     FileSystems.set_options(PipelineOptions([]))
+    # Each try would be a traceback; what it comes to is told once.
+    logging.getLogger("apache_beam.utils.retry").setLevel(logging.ERROR)
     return FileSystems
 
 
