@@ -19,7 +19,7 @@ __all__ = [
 
 # What south may notice of a step that touches north alone: its rows come a second or two after their commits,
 # whatever is done to north; more is two processors that north's builds, starts and restores take in turns.
-CALM_S_MAX = 5.0
+CALM_S_MAX = 10.0
 # What it may notice of the death of a part that both share: longest is a broker's (docs/guarantees.md).
 _SHARED_S_MAX = 60.0
 _CHANGED = re.compile(r"changed id=(\d+)  cents: (-?\d+) -> (-?\d+)")
