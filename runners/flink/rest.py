@@ -189,8 +189,12 @@ class FlinkRest:
         self._call("PATCH", f"/jobs/{job_id}?mode=cancel")
 
     def cancel(self, job_id: str, deadline_s: float = 60.0) -> None:
-        """Cancel a job and wait until it has ended."""
-        self.ask_to_cancel(job_id)
+        """Cancel a job and wait until it has ended; one that has ended meanwhile is left so."""
+        try:
+            self.ask_to_cancel(job_id)
+        except UnavailableError:
+            if self.job(job_id)["state"] not in ENDED:
+                raise
         self.wait(job_id, ENDED, deadline_s)
 
     def savepoint(self, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,14 +235,16 @@ class ClientJob:
             JobFailedError: if Flink cannot take it; the job then runs on.
             UnavailableError: if it takes longer than the deadline.
         """
+        before = self._saved(job_id)
         try:
             return self.rest.savepoint(job_id, stop=True, deadline_s=deadline_s)
         except UnavailableError:
             self.settle(job_id, deadline_s)
-            saved = (self.rest.checkpoints(job_id).get("latest") or {}).get("savepoint")
-            if self.rest.running(self.client) or not saved:
+            saved = self._saved(job_id)
+            # One that somebody took before, and that this job did not end with, is not where it stopped.
+            if saved is None or saved == before or self._state(job_id) != "FINISHED":
                 raise
-            return str(saved["external_path"])
+            return saved
 
     def settle(self, job_id: str, timeout_s: float) -> None:
         """Wait while a job may yet be ended by a savepoint that somebody has asked for.
@@ -256,10 +258,16 @@ class ClientJob:
         """
         end_s = time.monotonic() + timeout_s
         while time.monotonic() < end_s and self.rest.running(self.client):
-            history = self.rest.checkpoints(job_id).get("history") or ()
-            if not any(each["is_savepoint"] and each["status"] == "IN_PROGRESS" for each in history):
+            if not _is_stopping(self.rest.checkpoints(job_id).get("history") or ()):
                 return
             time.sleep(_POLL_S)
+
+    def _saved(self, job_id: str) -> str | None:
+        saved = (self.rest.checkpoints(job_id).get("latest") or {}).get("savepoint")
+        return None if not saved else str(saved["external_path"])
+
+    def _state(self, job_id: str) -> str | None:
+        return next((str(each["state"]) for each in self.rest.jobs() if each["jid"] == job_id), None)
 
     def note_running(self, job_id: str) -> None:
         """Note that a launch has held which was given up, or whose answer was lost, and whose job runs.
@@ -282,3 +290,17 @@ class ClientJob:
     def note(self, entry: Entry, outcome: str, **changes: Any) -> Entry:
         """Append an entry to the history: another one, with another outcome."""
         return self.history.append(msgspec.structs.replace(entry, outcome=outcome, **changes))
+
+
+def _is_stopping(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether a savepoint is under way, or is complete and the job just about to end with it.
+
+    Args:
+        history: of checkpoints, the newest first (Flink 1.19, `CheckpointingStatistics`).
+    """
+    if any(each["is_savepoint"] and each["status"] == "IN_PROGRESS" for each in history):
+        return True
+    return any(
+        each.get("checkpoint_type") == "SYNC_SAVEPOINT" and each["status"] == "COMPLETED"
+        for each in history[:1]
+    )

@@ -82,7 +82,7 @@ def show_plans(
         found = plans[chosen.client] = planned(chosen, say)
         return Done(found.verdict, "; ".join(found.reasons), found.as_json(), exit_code=found.exit_code)
 
-    found = gather(group, work)
+    found = gather(group, work, catches=as_json and not _is_one(group))
     if as_json and _is_one(group):
         typer.echo(json.dumps(plans[found[0][0]].as_json(), indent=2))
     elif as_json:

@@ -18,7 +18,7 @@ from tillstream.runners.jobs.job import ClientJob, Say, Started
 from tillstream.runners.jobs.launches import launches
 from tillstream.runners.jobs.manifest import JobInfo
 from tillstream.runners.jobs.many import Done
-from tillstream.runners.jobs.resuming import place_of
+from tillstream.runners.jobs.resuming import last_job, place_of
 from tillstream.runners.jobs.selection import Chosen
 
 __all__ = ["check", "rescale", "rescale_job", "scaled"]
@@ -57,6 +57,7 @@ def rescale_job(job: ClientJob, parallelism: int, timeout_s: float) -> Done:
         stopped = _stopped_before(job)
         if stopped is None:
             job_id, info = _running(job)
+            job.note_running(job_id)
             before = info.launch.parallelism
             facts = {"job_id": job_id, "url": job.page(job_id), "parallelism": before, "before": before}
             if before == parallelism:
@@ -135,11 +136,25 @@ def _stopped_before(job: ClientJob) -> tuple[Path, JobInfo, str] | None:
         return None
     stopped = next((each.job_id for each in reversed(entries) if each.generation is None), None)
     before = next((each for each in launches(entries) if each.entry.job_id == stopped), None)
+    if not _is_newest(job, last, stopped):
+        return None
     place = place_of(job)
     if before is None or place.path is None:
         return None
     template = jar_of(job, before)
     return template, JobInfo(read_manifest(template), before.parameters(before.generation)), place.path
+
+
+def _is_newest(job: ClientJob, last: Entry, stopped: str | None) -> bool:
+    """Tell whether nothing of the client has run since, but what the rescaling itself may have started."""
+    newest = last_job(job)
+    if newest is None:
+        # The cluster has forgotten it all: of what was started, and how far it came, nobody knows.
+        return last.generation is None
+    if newest["jid"] == stopped:
+        return True
+    info = job.rest.info(str(newest["jid"]))
+    return info is not None and info.launch.generation == last.generation
 
 
 def _running(job: ClientJob) -> tuple[str, JobInfo]:

@@ -19,7 +19,15 @@ from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.going_back import generation_of, go_back, jar_of, mend
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
-from tillstream.runners.jobs.launches import Goal, Launched, goal_of, launches, same, standing
+from tillstream.runners.jobs.launches import (
+    Goal,
+    Launched,
+    goal_of,
+    launches,
+    same,
+    standing,
+    unfinished,
+)
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.selection import Chosen
 
@@ -59,12 +67,13 @@ def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
     """
     job = ClientJob(chosen.load(), say)
     with job.exclusive("rollback"):
+        cut_short = unfinished(launches(job.history.entries()))
         mended = mend(job, wanted.timeout_s)
-        if mended is not None and wanted.to is None:
-            return Done("rolled back", mended, {"job_id": job.running_id()})
         all_ = launches(job.history.entries())
         running = job.running_id()
         current = _current(job, running, all_)
+        if mended is not None and wanted.to is None and _led_back(cut_short, all_, current):
+            return Done("rolled back", mended, {"job_id": running})
         generation = _generation(wanted.to, all_, current)
         back = _back_already(job, running, all_, current, wanted)
         if back is not None:
@@ -164,6 +173,16 @@ def _generation(to: int | None, all_: Sequence[Launched], current: Launched) -> 
     return before[to - 1].generation
 
 
+def _led_back(cut_short: Launched | None, all_: Sequence[Launched], current: Launched) -> bool:
+    """Tell whether finishing what a command has left has led back.
+
+    It has not where that was the way forward again of a roll-back that had failed.
+    """
+    if cut_short is not None and (cut_short.entry.action == "upgrade" or cut_short.entry.undoes):
+        return True
+    return standing(all_, current)[0].entry.action == "rollback"
+
+
 def _back_already(
     job: ClientJob, running: str | None, all_: Sequence[Launched], current: Launched, wanted: Back
 ) -> Done | None:
@@ -253,9 +272,8 @@ def _stopped(job: ClientJob, running: str | None, wanted: Back, reason: str) -> 
             job.note(entry, "failed", reason=cause_of(str(error)), at="", actor="")
             raise
         job.say(f"no savepoint, hence cancelled: {cause_of(str(error))}")
-        newest = job.newest_checkpoint(running)
         job.rest.cancel(running, wanted.timeout_s)
-        return newest
+        return job.newest_checkpoint(running)
     job.note(entry, "started", taken=taken, at="", actor="")
     return taken
 

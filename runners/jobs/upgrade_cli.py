@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -33,6 +32,8 @@ from tillstream.runners.jobs.many import (
     Group,
     Labels,
     carry_out,
+    gather,
+    report,
 )
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def rollback(
 
     group = Group(clients, everyone, label, folder, at_once)
     if list_:
-        _list(group.chosen(), as_json=as_json)
+        _list(group, as_json=as_json)
         return
     if leftovers:
         carry_out(group, lambda chosen, say: _left(chosen, say, wait), as_json=as_json)
@@ -168,24 +169,28 @@ def _left(chosen: Chosen, say: Say, wait_s: float) -> Done:
     return Done("left", f"{tables}, {facts['letters'] or 0} open dead letters", facts)
 
 
-def _list(clients: list[Chosen], *, as_json: bool) -> None:
+def _list(group: Group, *, as_json: bool) -> None:
     import msgspec
 
     from tillstream.runners.jobs.job import ClientJob
     from tillstream.runners.jobs.rolling_back import ways_back
 
-    found = [(each.client, ways_back(ClientJob(each.load()))) for each in clients]
-    if as_json:
-        told = [
-            {"client": client, "launches": [msgspec.to_builtins(each.entry) for each in ways]}
-            for client, ways in found
-        ]
-        typer.echo(json.dumps({"clients": told}))
-        return
-    for client, ways in found:
-        mark = f"{client}: " if len(found) > 1 else ""
-        for number, launch in enumerate(ways, 1):
-            typer.echo(f"{mark}{number:>3}  {launch.line()}")
+    lines: dict[str, list[str]] = {}
+
+    def work(chosen: Chosen, say: Say) -> Done:
+        found = ways_back(ClientJob(chosen.load(), say))
+        lines[chosen.client] = [f"{number:>3}  {each.line()}" for number, each in enumerate(found, 1)]
+        facts = {"launches": [msgspec.to_builtins(each.entry) for each in found]}
+        return Done("listed", f"{len(found)} launches to go back to", facts)
+
+    found = gather(group, work, catches=as_json)
+    if not as_json:
+        mark = len(found) > 1
+        for client, _ in found:
+            for line in lines.get(client, ()):
+                typer.echo(f"{client}: {line}" if mark else line)
+    if as_json or not all(done.is_good for _, done in found):
+        report(found, as_json=as_json)
 
 
 def _agreeing(*, yes: bool) -> Callable[[str], bool]:

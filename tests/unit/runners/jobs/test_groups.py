@@ -128,6 +128,49 @@ def test_logs_of_all_are_read_at_once(folder: str, monkeypatch: pytest.MonkeyPat
     assert "--timeout without --follow" in str(run("logs", "acme", "--timeout", "1").exception)
 
 
+def test_what_is_wrong_with_one_hides_no_others(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of the others are printed, launches listed, and the exit code says that not all is well."""
+    Path(folder, "globex.yaml").write_text("client: globex\nsinks: 3\n", encoding="utf-8")
+    monkeypatch.setattr(FlinkRest, "jobs", lambda _: [])
+    monkeypatch.setattr(
+        FlinkRest, "logs", lambda _: [("tm1", iter([b"2026-03-01 10:00:00,250 I  [acme] one"]))]
+    )
+    found = run("logs", "--all", "--folder", folder, "--json")
+    told = json.loads(found.stdout)
+    assert (found.exit_code, len(told["lines"]), [each["of"] for each in told["errors"]]) == (
+        1,
+        1,
+        ["globex"],
+    )
+    found = run("rollback", "--all", "--folder", folder, "--list", "--json")
+    outcomes = [each["outcome"] for each in json.loads(found.stdout)["clients"]]
+    assert (found.exit_code, outcomes) == (1, ["listed", "refused"])
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_of_the_logs(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told once."""
+
+    def jobs(_: FlinkRest) -> Any:
+        raise UnavailableError("no answer")
+
+    monkeypatch.setattr(FlinkRest, "jobs", jobs)
+    found = run("logs", "--all", "--folder", folder)
+    assert (found.exit_code, found.stderr.count("no answer")) == (1, 1)
+
+
+def test_a_group_of_one_is_told_of_as_a_group(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it cannot be planned."""
+
+    def plan(*_: object) -> Plan:
+        raise UnavailableError("no answer")
+
+    monkeypatch.setattr(plan_cli, "_plan", plan)
+    (found,) = told("plan", "--label", "of=acme", "--folder", folder, code=1)
+    assert found == {"client": "acme", "error": "no answer"}
+
+
 @pytest.mark.parametrize(("wait", "code"), [("60", 0), ("0", 1)])
 def test_a_status_can_wait_until_all_are_well(
     folder: str, monkeypatch: pytest.MonkeyPatch, wait: str, code: int

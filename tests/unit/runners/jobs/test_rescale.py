@@ -12,6 +12,7 @@ from tillstream.runners.flink.rest import ENDED, JobFailedError
 from tillstream.runners.jobs.commands import From, launch
 from tillstream.runners.jobs.history import Entry, History
 from tillstream.runners.jobs.job import ClientJob
+from tillstream.runners.jobs.manifest import JobInfo
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.rescale import rescale, scaled
 
@@ -93,11 +94,56 @@ def test_a_death_between_the_jobs_is_mended_by_doing_it_again(
             patched.setattr("tillstream.runners.jobs.job.submit", die)
         with pytest.raises(KeyboardInterrupt):
             _rescale(tmp_path, 3)
-    cluster.forget()
+    if step == "start":
+        cluster.forget()
     done = _rescale(tmp_path, 3)
     assert (done.outcome, done.facts["before"], _parallelism(cluster)) == ("rescaled", 1, 3)
     assert cluster.find(done.facts["job_id"])["from"] == "file:/savepoint-j1"
     assert _rescale(tmp_path, 3).outcome == "has it already"
+
+
+@pytest.mark.parametrize("by", ["forgotten", "others"])
+def test_a_rescaling_is_not_finished_where_something_may_have_run_since(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Its savepoint may be old: what it had started is forgotten, or others have launched another version."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "wait", die)
+        with pytest.raises(KeyboardInterrupt):
+            _rescale(tmp_path, 3)
+    cluster.end("j2", "FAILED")
+    if by == "forgotten":
+        cluster.forget()
+    else:
+        info = cluster.info("j2")
+        assert info is not None
+        launch_ = msgspec.structs.replace(info.launch, generation=info.launch.generation + 1)
+        other = cluster.add(JobInfo(info.manifest, launch_), None)
+        cluster.complete(other, "file:/others")
+        cluster.end(other, "FAILED")
+    with pytest.raises(UserError, match="found no job of it"):
+        _rescale(tmp_path, 3)
+
+
+def test_what_a_killed_rescaling_has_started_is_noted_by_the_next(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the history knows what runs."""
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "wait", die)
+        with pytest.raises(KeyboardInterrupt):
+            _rescale(tmp_path, 3)
+    assert _rescale(tmp_path, 3).outcome == "has it already"
+    assert (_entries()[-1].outcome, _entries()[-1].job_id) == ("done", "j2")
+    assert _running(cluster) == ["j2"]
 
 
 def test_a_job_that_ended_after_a_rescaling_is_a_launchs_business(cluster: Cluster, tmp_path: Path) -> None:

@@ -87,25 +87,40 @@ def test_the_way_back_is_open_again_after_another_upgrade(acme: Commands) -> Non
     assert acme.jobs()[-1] == ("RUNNING", "file:/savepoint-j3", 0)
 
 
-def late(monkeypatch: pytest.MonkeyPatch, *, ends: bool) -> None:
-    """Let savepoints take longer than anybody waits, and then end the job or not."""
-    take = Cluster.savepoint
-    looks = iter(range(3))
+def late(monkeypatch: pytest.MonkeyPatch, *, ends: str) -> None:
+    """Let savepoints take longer than anybody waits, and then end the job with one, or in another way.
 
-    def give_up(self: Cluster, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:
-        del self, job_id, stop, deadline_s
-        raise UnavailableError("none in time")
+    Between the savepoint and the job's end there is a while, as with Flink.
+    """
+    take = Cluster.savepoint
+    looks = iter(["IN_PROGRESS", "IN_PROGRESS", "COMPLETED", "COMPLETED"])
 
     def checkpoints(self: Cluster, job_id: str) -> dict[str, Any]:
-        told: dict[str, Any] = {"latest": self.find(job_id)["latest"]}
-        if next(looks, None) is not None:
-            return {**told, "history": [{"is_savepoint": True, "status": "IN_PROGRESS"}]}
-        if ends and self.find(job_id)["state"] == "RUNNING":
-            take(self, job_id, stop=True)
-        return told
+        return {"latest": self.find(job_id)["latest"], "history": self.find(job_id).get("history", [])}
 
-    monkeypatch.setattr(Cluster, "savepoint", give_up)
+    def jobs(self: Cluster) -> list[dict[str, Any]]:
+        running = [each for each in self.known if each["state"] == "RUNNING"]
+        for each in running if asked else ():
+            status = next(looks, None)
+            each["history"] = [
+                {"is_savepoint": True, "checkpoint_type": "SYNC_SAVEPOINT", "status": status or "FAILED"}
+            ]
+            if status is None and ends == "saved":
+                take(self, each["jid"], stop=True)
+            elif status is None and ends:
+                self.end(each["jid"], ends)
+        return self.known
+
+    asked: list[str] = []
+
+    def ask(self: Cluster, job_id: str, *, stop: bool, deadline_s: float = 120.0) -> str:
+        del self, stop, deadline_s
+        asked.append(job_id)
+        raise UnavailableError("none in time")
+
+    monkeypatch.setattr(Cluster, "savepoint", ask)
     monkeypatch.setattr(Cluster, "checkpoints", checkpoints)
+    monkeypatch.setattr(Cluster, "jobs", jobs)
 
 
 def rescaled(acme: Commands) -> Done:
@@ -115,14 +130,14 @@ def rescaled(acme: Commands) -> Done:
 
 def test_a_savepoint_that_comes_late_is_gone_on_with(acme: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flink cannot be told to give one up, and nobody is left without a job."""
-    late(monkeypatch, ends=True)
+    late(monkeypatch, ends="saved")
     assert rescaled(acme).outcome == "rescaled"
     assert acme.jobs() == [("FINISHED", None, 0), ("RUNNING", SAVED, 0)]
 
 
 def test_a_savepoint_that_never_comes_leaves_the_job(acme: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said so only when it cannot end the job any more."""
-    late(monkeypatch, ends=False)
+    late(monkeypatch, ends="")
     with pytest.raises(UnavailableError, match="none in time"):
         rescaled(acme)
     assert acme.jobs() == [("RUNNING", None, 0)]
@@ -130,11 +145,46 @@ def test_a_savepoint_that_never_comes_leaves_the_job(acme: Commands, monkeypatch
     assert (entry.action, entry.outcome) == ("rescale", "failed")
 
 
+@pytest.mark.parametrize("state", ["FAILED", "FINISHED"])
+def test_an_older_savepoint_is_none_that_the_job_stopped_with(
+    acme: Commands, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """A canary took it an hour ago; the job has ended in another way since."""
+    acme.cluster.find("j1")["latest"]["savepoint"] = {
+        "external_path": "file:/savepoint-canary",
+        "latest_ack_timestamp": 1,
+    }
+    late(monkeypatch, ends=state)
+    with pytest.raises(UnavailableError, match="none in time"):
+        rescaled(acme)
+    assert acme.jobs() == [(state, None, 0)]
+
+
+def test_a_roll_back_whose_ways_both_failed_leads_back_later(
+    acme: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was to leave is not taken for what it was to lead to."""
+    acme.upgrade()
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "wait", _refuse)
+        with pytest.raises(UnavailableError):
+            acme.rollback()
+    for each in acme.cluster.known:
+        if each["state"] == "RUNNING":
+            acme.cluster.end(each["jid"], "FAILED")
+    assert acme.rollback().outcome == "rolled back"
+    assert acme.jobs()[-1] == ("RUNNING", SAVED, 0)
+
+
+def _refuse(*_: object) -> str:
+    raise UnavailableError("no slots")
+
+
 def test_a_roll_back_that_keeps_the_state_goes_on_with_a_late_savepoint(
     acme: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a rescaling does."""
     acme.upgrade()
-    late(monkeypatch, ends=True)
+    late(monkeypatch, ends="saved")
     assert acme.rollback(keeps_state=True).outcome == "rolled back"
     assert acme.jobs()[-1] == ("RUNNING", "file:/savepoint-j2", 0)
