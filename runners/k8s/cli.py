@@ -47,6 +47,14 @@ _Namespace = Annotated[
 _Savepoint = Annotated[
     str | None, typer.Option(help="Savepoint to start from, in place of the newest checkpoint.")
 ]
+_Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start from nothing, also where the client ran before.")
+]
+_Loss = Annotated[
+    bool, typer.Option("--accept-loss", help="Also where the plan says that some state is forgotten.")
+]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Let the server check it all, and change nothing.")]
+_Wait = Annotated[bool, typer.Option(help="Wait until the job is stable.")]
 _Suspended = Annotated[bool, typer.Option("--suspended", help="Keep state and position, and do not run.")]
 _Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: its current one.")]
 _Timeout = Annotated[float, typer.Option(help="How long to wait, seconds.", min=1)]
@@ -129,6 +137,7 @@ def plan(
     namespace: _Namespace = None,
     savepoint: _Savepoint = None,
     suspended: _Suspended = False,
+    fresh: _Fresh = False,
     detail: Annotated[bool, typer.Option("--detail", help="Show differences that take nothing too.")] = False,
     context: _Context = None,
     at_once: AtOnce = AT_ONCE,
@@ -148,7 +157,13 @@ def plan(
     group = Group(clients, everyone, label, folder, at_once)
     kubectl = Kubectl(context)
     wanted = _wanted(
-        group, values, template=template, namespace=namespace, savepoint=savepoint, suspended=suspended
+        group,
+        values,
+        template=template,
+        namespace=namespace,
+        savepoint=savepoint,
+        suspended=suspended,
+        fresh=fresh,
     )
     show_plans(
         group,
@@ -170,13 +185,10 @@ def apply(
     namespace: _Namespace = None,
     savepoint: _Savepoint = None,
     suspended: _Suspended = False,
-    accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Also where the plan says that some state is forgotten.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Let the server check it all, and change nothing.")
-    ] = False,
-    wait: Annotated[bool, typer.Option(help="Wait until the job is stable.")] = True,
+    fresh: _Fresh = False,
+    accept_loss: _Loss = False,
+    dry_run: _DryRun = False,
+    wait: _Wait = True,
     timeout_s: _Timeout = 300.0,
     context: _Context = None,
     at_once: AtOnce = AT_ONCE,
@@ -193,10 +205,55 @@ def apply(
     group = Group(clients, everyone, label, folder, at_once)
     kubectl = Kubectl(context)
     wanted = _wanted(
-        group, values, template=template, namespace=namespace, savepoint=savepoint, suspended=suspended
+        group,
+        values,
+        template=template,
+        namespace=namespace,
+        savepoint=savepoint,
+        suspended=suspended,
+        fresh=fresh,
     )
     how = commands.Apply(accept_loss, dry_run, wait, timeout_s)
     carry_out(group, lambda chosen, say: commands.apply(chosen, say, wanted, kubectl, how), as_json=as_json)
+
+
+@k8s.command()
+def rollback(
+    clients: Clients = None,
+    *,
+    everyone: Everyone = False,
+    label: Labels = None,
+    folder: Folder = None,
+    to: Annotated[
+        int | None, typer.Option(help="Generation of the launch to go back to. Default: the version before.")
+    ] = None,
+    values: _Values = None,
+    namespace: _Namespace = None,
+    savepoint: _Savepoint = None,
+    accept_loss: _Loss = False,
+    dry_run: _DryRun = False,
+    wait: _Wait = True,
+    timeout_s: _Timeout = 300.0,
+    context: _Context = None,
+    at_once: AtOnce = AT_ONCE,
+    as_json: AsJson = False,
+) -> None:
+    """Apply the version before again, with its own jar and config, from the newest checkpoint or a savepoint.
+
+    It is planned first, as by apply. A job that was rolled back is left alone. Exits with 1 as apply does.
+    """
+    from tillstream.pipelines.errors import UserError
+    from tillstream.runners.k8s import commands
+    from tillstream.runners.k8s.kubectl import Kubectl
+    from tillstream.runners.k8s.rolling_back import rollback as back
+
+    group = Group(clients, everyone, label, folder, at_once)
+    if to is not None and len(group.chosen()) > 1:
+        raise UserError("--to: found several clients, expected one")
+    kubectl = Kubectl(context)
+    wanted = _wanted(group, values, template=None, namespace=namespace, savepoint=savepoint, suspended=False)
+    how = commands.Apply(accept_loss, dry_run, wait, timeout_s)
+    carry_out(group, lambda chosen, say: back(chosen, say, wanted, kubectl, how, to=to), as_json=as_json)
 
 
 @k8s.command()
@@ -282,6 +339,7 @@ def _wanted(
     savepoint: str | None,
     suspended: bool,
     drops_state: bool = False,
+    fresh: bool = False,
 ) -> Wanted:
     """Return what options ask for; raises UserError where what is one client's is for several."""
     from tillstream.pipelines.errors import UserError
@@ -290,7 +348,9 @@ def _wanted(
 
     if (template is not None or savepoint is not None) and len(group.chosen()) > 1:
         raise UserError("--template, --savepoint: found several clients, expected one")
-    return Wanted(read_values(values or []), template, namespace, savepoint, suspended, drops_state)
+    if fresh and savepoint is not None:
+        raise UserError("found --fresh beside --savepoint, expected one of them")
+    return Wanted(read_values(values or []), template, namespace, savepoint, suspended, drops_state, fresh)
 
 
 def _row(state: JobState) -> tuple[str, ...]:

@@ -29,9 +29,11 @@ from tillstream.runners.k8s.names import namespace_of, resource_of
 from tillstream.runners.k8s.planning import plan_of, where_of
 from tillstream.runners.k8s.reach import endpoints_of, whole_namespaces
 
-__all__ = ["Apply", "Wanted", "apply", "plan", "render", "savepoint", "status"]
+__all__ = ["Apply", "Wanted", "apply", "bring", "plan", "render", "savepoint", "status"]
 
 _Manifests = list[dict[str, Any]]
+
+_MISSING = "found no FlinkDeployment, expected one: 'tillstream k8s apply {}'"
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Wanted:
         savepoint: path of the savepoint to start from.
         suspended: keep state and position, and do not run.
         drops_state: let go state that no stage asks for.
+        fresh: start from nothing, also where the client ran before and was deleted.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -53,6 +56,7 @@ class Wanted:
     savepoint: str | None = None
     suspended: bool = False
     drops_state: bool = False
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,23 +104,36 @@ def plan(chosen: Chosen, say: Say, wanted: Wanted, kubectl: Kubectl) -> Plan:
         live = kubectl.deployment(resource_of(job.client), found.namespace)
         launch = deployed_launch(found, live)
         manifests = _manifests(launch, wanted.values, say) if wanted.values and live is not None else None
-        return plan_of(launch, live, kubectl, job.history, None if manifests is None else manifests[-1])
+        wanted_manifest = None if manifests is None else manifests[-1]
+        return plan_of(launch, live, kubectl, job.history, wanted_manifest, fresh=wanted.fresh)
 
 
 def apply(chosen: Chosen, say: Say, wanted: Wanted, kubectl: Kubectl, how: Apply) -> Done:
+    """Bring a client's job to a cluster as its config is now; raises as `bring`."""
+    return bring(ClientJob(chosen.check(), say), wanted, kubectl, how)
+
+
+def bring(job: ClientJob, wanted: Wanted, kubectl: Kubectl, how: Apply, action: str = "apply") -> Done:
     """Bring a client's job to a cluster, if its plan allows for that, and remember it.
+
+    Args:
+        job: the client's, with its config as it is wanted.
+        wanted: what beside it.
+        kubectl: of the cluster.
+        how: it is applied.
+        action: what this is in the history.
 
     Raises:
         UserError: if the server refuses it, or it cannot be rendered.
         UnavailableError: if the server does not answer, or the job is not stable in time.
         TillstreamError: if the operator gives it up.
     """
-    job = ClientJob(chosen.check(), say)
-    with job.exclusive("k8s apply"), _launch(job, wanted) as found:
+    say = job.say
+    with job.exclusive(f"k8s {action}"), _launch(job, wanted) as found:
         live = kubectl.deployment(resource_of(job.client), found.namespace)
         launch = deployed_launch(found, live)
         manifests = _manifests(launch, wanted.values, say)
-        planned = plan_of(launch, live, kubectl, job.history, manifests[-1])
+        planned = plan_of(launch, live, kubectl, job.history, manifests[-1], fresh=wanted.fresh)
         for line in planned.lines():
             say(line)
         facts = {
@@ -133,8 +150,8 @@ def apply(chosen: Chosen, say: Say, wanted: Wanted, kubectl: Kubectl, how: Apply
         if how.dry_run:
             _applied(kubectl, manifests, say, dry_run=True)
             return Done("would be applied", _place(launch), facts)
-        state = _brought(job, launch, manifests, planned=planned, kubectl=kubectl, how=how)
-    outcome = "applied already" if planned.verdict == "no_change" else "applied"
+        state = _brought(job, launch, manifests, planned=planned, kubectl=kubectl, how=how, action=action)
+    outcome = "applied" if planned.changes or planned.verdict != "no_change" else "applied already"
     return Done(outcome, _place(launch), facts | {"job_id": (state and state.job_id) or None})
 
 
@@ -146,13 +163,14 @@ def _brought(
     planned: Plan,
     kubectl: Kubectl,
     how: Apply,
+    action: str,
 ) -> JobState | None:
     """Apply manifests, wait, and note it where it changes the job; return how it does, if waited for."""
     entry = None
     if planned.verdict != "no_change":
         entry = job.history.append(
             job.entry(
-                "apply",
+                action,
                 launch.template,
                 launch.parameters(),
                 savepoint=launch.savepoint,
@@ -202,9 +220,6 @@ def savepoint(chosen: Chosen, say: Say, kubectl: Kubectl, namespace: str | None,
         raise
     history.append(msgspec.structs.replace(entry, taken=taken))
     return Done("taken", taken, {"savepoint": taken, "namespace": where, "job_id": state.job_id or None})
-
-
-_MISSING = "found no FlinkDeployment, expected one: 'tillstream k8s apply {}'"
 
 
 def status(chosen: Chosen, kubectl: Kubectl, namespace: str | None) -> JobState:

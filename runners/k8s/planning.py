@@ -30,9 +30,15 @@ from tillstream.runners.k8s.launching import ClusterLaunch
 
 __all__ = ["plan_of", "where_of"]
 
+# Flink keeps a few checkpoints and deletes the others.
+_READS_MAX = 5
 _UNSEEN = (
     "nothing tells what the job that is live keeps in its state, as neither its jar nor its checkpoint can "
     "be read ({}); the way is to put the ConfigMap back, or --savepoint PATH of one that can be read here"
+)
+_DELETED = (
+    "its FlinkDeployment was deleted, and nothing tells where it was: name its state by --savepoint PATH, or "
+    "start from nothing with --fresh"
 )
 _PAUSED = (
     "stages go whose state would have to be dropped, and Flink drops none when it goes on from where a "
@@ -67,6 +73,8 @@ def plan_of(
     kubectl: Kubectl,
     history: History,
     wanted: dict[str, Any] | None = None,
+    *,
+    fresh: bool = False,
 ) -> Plan:
     """Return what would happen if a launch were applied; nothing is changed.
 
@@ -76,12 +84,15 @@ def plan_of(
         kubectl: of its cluster.
         history: the client's: of what was deleted from the cluster it knows what it was.
         wanted: the FlinkDeployment that would be applied; None to compare jobs alone.
+        fresh: somebody has said that a client that was deleted starts from nothing.
 
     Raises:
         UserError: if kubectl may not read what is live.
         UnavailableError: if the API server does not answer.
     """
     if live is None and launch.savepoint is None:
+        if not fresh and noted(history, where_of(kubectl, launch.namespace)) is not None:
+            return Plan(launch.config.client, "refused", (_DELETED,))
         return Plan(launch.config.client, "new")
     manifest, stages = read_manifest(launch.template), stages_in(launch.template)
     parameters = launch.parameters()
@@ -151,17 +162,16 @@ def _newest(live: dict[str, Any]) -> Metadata:
     folder, job_id = _configuration(live).get("state.checkpoints.dir"), state_of(live).job_id
     if not folder or not job_id:
         raise UserError("found no job that has run, expected its id in the FlinkDeployment's status")
-    tried: str | None = None
-    while True:
+    fault = UserError(f"{folder}/{job_id}: found no checkpoint, expected one")
+    for _ in range(_READS_MAX):
         path = newest_below(f"{folder}/{job_id}")
         if path is None:
-            raise UserError(f"{folder}/{job_id}: found no checkpoint, expected one")
+            break
         try:
             return read_checkpoint(path)
-        except UserError:
-            if path == tried:
-                raise
-            tried = path
+        except UserError as error:
+            fault = error
+    raise fault
 
 
 def _configuration(live: dict[str, Any]) -> Mapping[str, Any]:
