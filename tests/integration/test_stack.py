@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
@@ -22,6 +21,8 @@ from tillstream.pipelines.errors import StackError
 from tillstream.runners.local.capture import register_debezium
 from tillstream.runners.local.process import marked
 from tillstream.runners.local.stack import SERVICES, LocalStack
+
+from .listening import beyond_loopback, listening
 
 pytestmark = pytest.mark.integration
 
@@ -75,15 +76,8 @@ def test_all_parts_serve_within_the_memory_promised(stack: LocalStack) -> None:
 
 def test_nothing_listens_beyond_loopback(stack: LocalStack) -> None:
     """No part can be reached from another machine."""
-    found = marked(_MARKER, str(stack.layout.root))
-    listening = [
-        connection.laddr.ip
-        for process in found
-        for connection in process.net_connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert len(listening) >= len(SERVICES)
-    assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1", "::1"}
+    assert sum(len(addresses) for addresses in listening(stack).values()) >= len(SERVICES)
+    assert beyond_loopback(stack) == []
 
 
 def test_ps_prints_json(stack: LocalStack) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.integration.listening import beyond_loopback, listening
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.nursery.forked import forked
@@ -16,6 +17,9 @@ from tillstream.runners.nursery.forked import forked
 from .conftest import Client, change, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+
+# Beam's DefaultJobBundleFactory: control, logging, artifacts, provisioning, data, state.
+_SERVERS_OF_A_JOB = 6
 
 
 def test_changes_arrive_and_bad_ones_are_kept(client: Client) -> None:
@@ -102,6 +106,20 @@ def test_a_rate_limit_is_kept(client: Client) -> None:
     )[0]
     assert client.rows() <= 2000
     assert followed / float(seconds) < 300
+
+
+def test_nothing_listens_beyond_loopback(client: Client, stack: LocalStack) -> None:
+    """No port that a job opens can be reached from another machine, nor any other of the stack."""
+    client.create_topic(1)
+    client.sales(0, 10)
+    client.launch()
+    wait_until(lambda: client.rows() == 10, "the rows")
+    found = {process.pid: addresses for process, addresses in listening(stack).items()}
+    taskmanager = next(status.pid for status in stack.ps() if status.service == "taskmanager")
+    # Data, state, logging and more, for the job's Python process, which is looked at too.
+    assert len(found[taskmanager or 0]) >= _SERVERS_OF_A_JOB
+    assert _harness_of(stack).pid in found
+    assert beyond_loopback(stack) == []
 
 
 def _harness_of(stack: LocalStack) -> psutil.Process:
