@@ -135,10 +135,16 @@ class FlinkRest:
         found: Any = self._call("GET", f"/jobs/{job_id}/metrics?get=numRestarts")
         return sum(int(each["value"]) for each in found)
 
-    def sums(self, job_id: str, vertex_id: str, ends: Sequence[str]) -> dict[str, float]:
-        """Return the metrics of a vertex whose names end so, each summed up over its subtasks."""
+    def sums(self, job_id: str, vertex_id: str, ends: Sequence[str]) -> dict[str, float] | None:
+        """Return the metrics of a vertex whose names end so, each summed up over its subtasks.
+
+        None where Flink shows none of it at all, not even its own: after an outage of TaskManagers a
+        JobManager may no longer hear of theirs.
+        """
         path = f"/jobs/{job_id}/vertices/{vertex_id}/subtasks/metrics"
         known: Any = self._call("GET", path)
+        if not known:
+            return None
         names = [str(each["id"]) for each in known if str(each["id"]).endswith(tuple(ends))]
         if not names:
             return {}

@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 from tillstream.runners.flink.rest import ENDED, FlinkRest
 from tillstream.runners.jobs.causes import cause_of
 
-__all__ = ["COUNTERS", "Counts", "Health", "as_json", "counts_of", "observe"]
+__all__ = ["COUNTERS", "UNCOUNTED", "Counts", "Health", "as_json", "counts_of", "observe"]
 
 _ALIVE = frozenset({"RUNNING", "FINISHED"})
+# What a JobManager does after an outage of minutes of all its TaskManagers; a new one hears of them again.
+UNCOUNTED = (
+    "Flink shows no metrics of it, by which it is judged: restart the JobManager, which its jobs outlive"
+)
 COUNTERS = ("events_read", "mutations_written", "dead_letters")
 
 
@@ -54,6 +58,7 @@ class Health(NamedTuple):
         settled_ms: when the newest checkpoint but one was triggered, milliseconds since 1970 UTC: what was
             read before that is written; None without two.
         cause: the newest failure, in Flink's words; empty without one.
+        is_counted: Flink shows metrics of it; without any `counts` says nothing.
     """
 
     job_id: str
@@ -66,6 +71,7 @@ class Health(NamedTuple):
     counts: Counts
     settled_ms: int | None
     cause: str
+    is_counted: bool = True
 
     @property
     def has_ended(self) -> bool:
@@ -118,6 +124,7 @@ def observe(rest: FlinkRest, job_id: str) -> Health:
         if each["status"] == "COMPLETED" and not each["is_savepoint"]
     ]
     completed.sort()
+    counts = counts_of(rest, job_id, [str(vertex["id"]) for vertex in vertices])
     return Health(
         job_id=job_id,
         state=str(job["state"]),
@@ -126,22 +133,24 @@ def observe(rest: FlinkRest, job_id: str) -> Health:
         restarts=rest.restarts(job_id),
         checkpoints=int((checkpoints.get("counts") or {}).get("completed") or 0),
         checkpoint_age_s=time.time() - completed[-1] / 1000 if completed else None,
-        counts=counts_of(rest, job_id, [str(vertex["id"]) for vertex in vertices]),
+        counts=counts or Counts(),
         settled_ms=completed[-2] if len(completed) > 1 else None,
         cause=rest.root_cause(job_id),
+        is_counted=counts is not None,
     )
 
 
-def counts_of(rest: FlinkRest, job_id: str, vertices: Sequence[str]) -> Counts:
-    """Return what the stages of a job have counted, all subtasks together.
+def counts_of(rest: FlinkRest, job_id: str, vertices: Sequence[str]) -> Counts | None:
+    """Return what the stages of a job have counted, all subtasks together; None where Flink has no metrics.
 
     Beam's counters are metrics of the operators that count them, `<operator>.<namespace>_<name>`.
     """
     found = dict.fromkeys(COUNTERS, 0)
-    for vertex in vertices:
-        for name, value in rest.sums(job_id, vertex, [f".tillstream_{each}" for each in COUNTERS]).items():
-            found[name.rpartition(".tillstream_")[2]] += int(value)
-    return Counts(**found)
+    ends = [f".tillstream_{each}" for each in COUNTERS]
+    known = [rest.sums(job_id, vertex, ends) for vertex in vertices]
+    for name, value in (each for sums in known if sums is not None for each in sums.items()):
+        found[name.rpartition(".tillstream_")[2]] += int(value)
+    return None if all(sums is None for sums in known) else Counts(**found)
 
 
 def as_json(health: Health) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tillstream.configs.launching import LaunchParameters, new_generation, overridden
-from tillstream.pipelines.errors import TillstreamError, UserError
+from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.commands import built
@@ -202,14 +202,21 @@ def _undone(
     if failed is not None:
         job.rest.cancel(failed, timeout_s)
         place = job.newest_checkpoint(failed) or taken
-    started = job.start(
-        template,
-        "rescale",
-        savepoint=place,
-        parameters=scaled(info, before),
-        deadline_s=timeout_s,
-        reason=f"back to parallelism {before}: {why}",
-    )
+    try:
+        started = job.start(
+            template,
+            "rescale",
+            savepoint=place,
+            parameters=scaled(info, before),
+            deadline_s=timeout_s,
+            reason=f"back to parallelism {before}: {why}",
+        )
+    except TillstreamError as failure:
+        raise UnavailableError(
+            f"client {job.client}: it does not start, neither anew ({why}) nor with parallelism {before}, as "
+            f"before ({failure}). Nothing of it runs: 'tillstream rescale' again, or 'tillstream launch "
+            f"{job.client}', goes on from {place}"
+        ) from failure
     facts = {"parallelism": before, "before": before, "reason": why, **_facts(job, started, place)}
     return Done("went back", f"parallelism {before}: {why}", facts, is_good=False)
 

@@ -168,6 +168,10 @@ def _generation(to: int | None, all_: Sequence[Launched], current: Launched) -> 
     if to is None or to > STEPS_MAX:
         return to
     before = _before(all_, current)
+    if not before:
+        raise UserError(
+            f"--to: found {to}, and no launch before {current.generation}, which runs or ran last"
+        )
     if not 1 <= to <= len(before):
         raise UserError(f"--to: found {to}, expected 1 to {len(before)}, or a generation; see --list")
     return before[to - 1].generation

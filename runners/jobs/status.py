@@ -12,7 +12,7 @@ import msgspec
 from tillstream.pipelines.errors import UnavailableError, UserError
 from tillstream.runners.jobs.canary.place import shadow_names
 from tillstream.runners.jobs.causes import cause_of
-from tillstream.runners.jobs.health import Health, observe
+from tillstream.runners.jobs.health import UNCOUNTED, Health, observe
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob
 from tillstream.runners.jobs.launches import launches, unfinished
@@ -149,6 +149,10 @@ def _trouble_at_rest(job: ClientJob, entries: Sequence[Entry], state: str, cause
     if state == "finished" and job.config.source.files is None:
         way = f"'tillstream launch {job.client}' goes on"
         return f"it was stopped, and {job.history.path} notes no pause: {way}"
+    # A command that could not start it has cancelled what did not run.
+    if state == "canceled" and entries[-1:] and entries[-1].outcome == "failed":
+        why = f"its {entries[-1].action} failed, {entries[-1].reason or 'nobody knows why'}"
+        return f"{why}: 'tillstream launch {job.client}' goes on"
     return None if state in _WELL else f"it has ended: {cause or 'nobody knows why'}"
 
 
@@ -190,7 +194,7 @@ def _running(job: ClientJob, job_id: str) -> Status:
         checkpoint=checkpoint,
         restarts=health.restarts,
         lag=_lag(job.config),
-        **health.counts._asdict(),
+        **(health.counts._asdict() if health.is_counted else {}),
         cause=cause_of(health.cause) or None,
         troubles=troubles,
         canary=[name for name in shadow_names(job.client) if job.rest.running(name)],
@@ -209,6 +213,8 @@ def _troubles(
         found.append(f"{health.tasks_running} of its {health.tasks} stages run")
     elif failures and _age_s(failures[0]["timestamp"]) < _NEWS_S:
         found.append(f"it failed {_age_s(failures[0]['timestamp']):.0f} s ago")
+    elif not health.is_counted and _age_s(since_ms) > _NEWS_S:
+        found.append(UNCOUNTED)
     if config.source.files is None:
         late_s = max(_LATE_S, _LATE_INTERVALS * config.delivery.checkpoint_interval_ms / 1000)
         age_s = checkpoint.age_s

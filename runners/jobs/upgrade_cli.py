@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tillstream.pipelines.errors import UserError
 from tillstream.runners.jobs.canary.cli import (
     Canary,
     CanaryFolder,
@@ -141,7 +142,6 @@ def rollback(
     By default that is the last launch of another template that has held. A job that was rolled back is left
     alone. Exit code 1: it failed; what ran before then runs again.
     """
-    from tillstream.pipelines.errors import UserError
     from tillstream.runners.jobs.rolling_back import STEPS_MAX, Back
     from tillstream.runners.jobs.rolling_back import rollback as carry
 
@@ -199,7 +199,10 @@ def _agreeing(*, yes: bool) -> Callable[[str], bool]:
 
     def ask(question: str) -> bool:
         with lock:
-            return yes or typer.confirm(question, err=True)
+            try:
+                return yes or typer.confirm(question, err=True)
+            except typer.Abort as error:
+                raise UserError(f"{question} found nobody to answer, expected y or n, or --yes") from error
 
     return ask
 

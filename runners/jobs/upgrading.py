@@ -31,7 +31,7 @@ from tillstream.runners.jobs.canary.run import run_canary
 from tillstream.runners.jobs.causes import cause_of
 from tillstream.runners.jobs.commands import built
 from tillstream.runners.jobs.going_back import go_back, jar_of, mend
-from tillstream.runners.jobs.health import Counts, observe
+from tillstream.runners.jobs.health import UNCOUNTED, Counts, observe
 from tillstream.runners.jobs.history import Entry
 from tillstream.runners.jobs.job import ClientJob, Say
 from tillstream.runners.jobs.launches import Launched, launches, replaced_by, unfinished
@@ -44,6 +44,9 @@ __all__ = ["Wanted", "upgrade"]
 
 # Between checkpoints, how many may pass before one is missed.
 _INTERVALS = 5
+# How long Flink may take to show metrics of a job that has just been started, seconds.
+_COUNTED_S = 30.0
+_COUNTED_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class _Upgrade:
                 job.say(line)
             if not verdict.promote:
                 return Done("refused", verdict.reason, {"job_id": running, **self.tried}, is_good=False)
-        before = observe(job.rest, running).counts
+        before = self._counted(running)
         parameters = job.parameters(self.template)
         job.expect_slots(parameters.parallelism, freed=old.entry.parallelism or 1)
         with uploaded(job.rest, self.template, parameters, job.say) as jar_id:
@@ -204,6 +207,20 @@ class _Upgrade:
             f"client {job.client}: found no launch {info.launch.generation} in {job.history.path}, expected "
             "it to lead back to what runs: upgrade with the TILLSTREAM_HISTORY that it was launched with"
         )
+
+    def _counted(self, running: str) -> Counts:
+        """Return what the old job has counted, by which the new one is judged.
+
+        Raises:
+            UnavailableError: if Flink shows none.
+        """
+        end_s = time.monotonic() + _COUNTED_S
+        while True:
+            health = observe(self.job.rest, running)
+            if health.is_counted:
+                return health.counts
+            if time.monotonic() > end_s or self.stop.wait(_COUNTED_POLL_S):
+                raise UnavailableError(f"job {running} of {self.job.client}: {UNCOUNTED}")
 
     def _switch(self, step: _Step, entry: Entry) -> Done:
         job = self.job

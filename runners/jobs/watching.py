@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tillstream.configs.upgrade import Upgrade
 from tillstream.pipelines.errors import TillstreamError, UnavailableError, UserError
 from tillstream.runners.flink.rest import FlinkRest
-from tillstream.runners.jobs.health import Counts, Health, observe
+from tillstream.runners.jobs.health import UNCOUNTED, Counts, Health, observe
 
 if TYPE_CHECKING:
     from tillstream.configs import ClientConfig
@@ -76,7 +76,9 @@ def judge(looks: Sequence[Look], before: Counts | None, limits: Upgrade, *, is_o
         found.append(f"it completed no checkpoint in {watched_s:.0f} s")
     found += _letters(health.counts, before, limits)
     if is_over:
-        if not tells(looks, limits):
+        if not health.is_counted:
+            found.append(UNCOUNTED)
+        elif not tells(looks, limits):
             found.append(
                 f"of {health.counts.events_read} events read it is not known what became of them: only "
                 f"{health.checkpoints} checkpoints were completed since"
@@ -89,6 +91,8 @@ def judge(looks: Sequence[Look], before: Counts | None, limits: Upgrade, *, is_o
 def tells(looks: Sequence[Look], limits: Upgrade) -> bool:
     """Tell whether what was read has come out where it shows; a checkpoint is enough where it was little."""
     health = looks[-1].health
+    if not health.is_counted:
+        return False
     return health.checkpoints >= (1 if health.counts.events_read < limits.events_min else _TOLD)
 
 

@@ -68,6 +68,24 @@ def test_a_look_gathers_what_the_cluster_tells() -> None:
     assert as_json(found)["counts"]["events_read"] == 7
 
 
+def test_no_metrics_at_all_are_no_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A JobManager may not hear of its TaskManagers' any more: nothing is counted then."""
+    monkeypatch.setattr(Rest, "sums", lambda *_: None)
+    found = observe(Rest("http://cluster"), "j")
+    assert (found.is_counted, found.counts) == (False, Counts())
+    monkeypatch.setattr(Rest, "sums", lambda *_: {})
+    assert observe(Rest("http://cluster"), "j").is_counted
+
+
+def test_a_vertex_without_metrics_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs has Flink's own."""
+    rest = FlinkRest("http://cluster")
+    monkeypatch.setattr(rest, "_call", lambda *_: [])
+    assert rest.sums("j", "r", [".x"]) is None
+    monkeypatch.setattr(rest, "_call", lambda *_: [{"id": "0.numRecordsIn"}])
+    assert rest.sums("j", "r", [".x"]) == {}
+
+
 def test_rates_of_nothing_are_zero() -> None:
     """Before anything was read there is nothing to divide by."""
     assert (Counts().dead_letter_rate, Counts().rows_rate) == (0.0, 0.0)

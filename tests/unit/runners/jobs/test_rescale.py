@@ -15,6 +15,7 @@ from tillstream.runners.jobs.job import ClientJob
 from tillstream.runners.jobs.manifest import JobInfo
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.rescale import rescale, scaled
+from tillstream.runners.jobs.status import status_of
 
 from .cluster import Cluster, chosen, install
 
@@ -186,6 +187,25 @@ def test_it_goes_back_where_it_does_not_start(
     assert "no harness" in done.detail
     assert cluster.find(done.facts["job_id"])["from"] == done.facts["savepoint"] == "file:/savepoint-j1"
     assert [each.outcome for each in _entries()][-3:] == ["failed", "started", "done"]
+
+
+def test_it_says_where_nothing_runs(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No TaskManager is there, for either number; its status is unwell, and doing it again mends it."""
+
+    def start_none(_: Cluster, job_id: str, __: float) -> None:
+        raise JobFailedError(f"job {job_id} is RESTARTING: no slots")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cluster, "wait_for_tasks", start_none)
+        with pytest.raises(UnavailableError, match="Nothing of it runs: 'tillstream rescale' again"):
+            _rescale(tmp_path, 3)
+    cluster.cancel(cluster.known[-1]["jid"])
+    found = status_of(chosen(tmp_path).load())
+    assert (found.state, found.is_healthy) == ("canceled", False)
+    assert "its rescale failed" in found.troubles[0]
+    assert _rescale(tmp_path, 3).outcome == "rescaled"
 
 
 def test_it_runs_on_where_it_cannot_be_stopped(cluster: Cluster, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tillstream.pipelines.errors import UnavailableError, UserError
-from tillstream.runners.jobs import commands
+from tillstream.runners.jobs import commands, upgrading
 from tillstream.runners.jobs.history import History
 from tillstream.runners.jobs.many import Done
 from tillstream.runners.jobs.rescale import rescale
@@ -16,6 +16,7 @@ from tillstream.runners.jobs.watching import UnhealthyError
 
 from .cluster import Cluster, chosen, install
 from .operations import Commands
+from .test_watching import health
 
 SAVED = "file:/savepoint-j1"
 OTHER = "dedup: {horizon_s: 6}\n"
@@ -85,6 +86,21 @@ def test_the_way_back_is_open_again_after_another_upgrade(acme: Commands) -> Non
     acme.upgrade()
     assert acme.rollback().outcome == "rolled back"
     assert acme.jobs()[-1] == ("RUNNING", "file:/savepoint-j3", 0)
+
+
+def test_what_cannot_be_judged_is_not_upgraded(acme: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flink shows no metrics of the job that runs; nothing is touched."""
+    monkeypatch.setattr(upgrading, "observe", lambda *_: health(7)._replace(is_counted=False))
+    monkeypatch.setattr(upgrading, "_COUNTED_S", 0)
+    with pytest.raises(UnavailableError, match=r"shows no metrics of it.*: restart the JobManager"):
+        acme.upgrade()
+    assert acme.jobs() == [("RUNNING", None, 0)]
+
+
+def test_without_an_earlier_launch_there_is_no_number(acme: Commands) -> None:
+    """It is said so, in place of a range without numbers."""
+    with pytest.raises(UserError, match="no launch before"):
+        acme.rollback(to=1)
 
 
 def late(monkeypatch: pytest.MonkeyPatch, *, ends: str) -> None:

@@ -58,6 +58,13 @@ def test_it_asks_unless_told_not_to(
     run(command, config, *options, answer=answer, code=0 if agreed else 1)
 
 
+def test_where_nobody_can_be_asked_it_says_so(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And names the option that answers."""
+    monkeypatch.setattr(upgrading, "upgrade", lambda _, __, wanted, ___: Done(str(wanted.agrees("go on?"))))
+    result = CliRunner().invoke(app, ["upgrade", config], input="")
+    assert "found nobody to answer, expected y or n, or --yes" in str(result.exception)
+
+
 def test_what_was_undone_ends_with_1(config: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The options come where they are meant to, and JSON has what became of it."""
 

@@ -71,6 +71,7 @@ def test_what_shows_at_once(last: Health, said: str) -> None:
     ("found", "said"),
     [
         pytest.param(looks(health(checkpoints=0)), "no checkpoint", id="no checkpoint"),
+        pytest.param(looks(health(is_counted=False)), "Flink shows no metrics of it", id="not counted"),
         pytest.param(looks(health(read=100, checkpoints=2)), "not known what became of them", id="silent"),
         pytest.param(looks(health(read=99, checkpoints=2)), "", id="quiet"),
         pytest.param(looks(health(), health(), lag=[1000, 1001]), "1001 events wait", id="lag grows"),
