@@ -62,7 +62,7 @@ def flink_plugins() -> Path:
     if not jars.is_dir():
         part = target.with_name(f"{target.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        command = ["sh", str(JAVA_FOLDER / "mvnw"), "-B", "-q", _COPY, f"-Dartifact={_PLUGIN}"]
+        command = ["sh", str(JAVA_FOLDER / "mvnw"), "-B", "-N", "-q", _COPY, f"-Dartifact={_PLUGIN}"]
         subprocess.run(
             [*command, f"-DoutputDirectory={part / jars.name}"], cwd=JAVA_FOLDER, check=True, timeout=600
         )
