@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ __all__ = ["Kubectl"]
 _DEADLINE_S = 60.0
 _MANAGER = "tillstream"
 _UNREACHABLE = ("Unable to connect", "was refused", "i/o timeout", "no such host", "TLS handshake timeout")
+# How klog begins a line: E1122 03:50:11.123456 ...
+_KLOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.")
 _NO_OPERATOR = ("the server doesn't have a resource type", "no matches for kind")
 
 
@@ -107,9 +110,13 @@ class Kubectl:
             raise UnavailableError(f"kubectl {arguments[0]}: no answer after {_DEADLINE_S:.0f} s") from error
         if answer.returncode == 0:
             return answer.stdout
-        said = answer.stderr.strip()
+        # Its library for the API says the same five times, with time and line, before kubectl does.
+        said = "\n".join(line for line in answer.stderr.splitlines() if not _KLOG.match(line)).strip()
         if any(each in said for each in _UNREACHABLE):
-            raise UnavailableError(f"kubectl {arguments[0]}: {said}: check the context and the network")
+            raise UnavailableError(
+                f"kubectl {arguments[0]}: {said}: check the context (localhost:8080 is asked where there "
+                "is no kubeconfig) and the network"
+            )
         if any(each in said for each in _NO_OPERATOR):
             raise UserError(
                 f"kubectl {arguments[0]}: {said}: install the Flink Kubernetes Operator {OPERATOR_VERSION} "

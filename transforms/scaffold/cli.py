@@ -59,7 +59,7 @@ def ci(
     client: Annotated[str, typer.Argument(help="Name of the client.")],
     *,
     config: Annotated[
-        str | None, typer.Option(help="Path of its config in the repository.  [default: CLIENT.yaml]")
+        str | None, typer.Option(help="Path of its config there; default: where its name is looked for.")
     ] = None,
     folder: Annotated[Path, typer.Option("--in", file_okay=False, help="Folder of the repository.")] = Path(),
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tillstream.configs import forms
 from tillstream.pipelines.errors import UserError
+from tillstream.runners.clients import places
 
 __all__ = ["WORKFLOWS", "new_workflow", "workflow"]
 
@@ -40,14 +41,15 @@ def new_workflow(client: str, config: str | None, folder: Path) -> Path:
 
     Args:
         client: its name.
-        config: path of its config in the repository; None for CLIENT.yaml.
+        config: path of its config in the repository; None for where commands find it there by the client's
+            name, else CLIENT.yaml.
         folder: of the repository.
 
     Raises:
         UserError: if there is one already, or it cannot be written.
     """
     path = folder / WORKFLOWS / f"{client}.yaml"
-    text = workflow(client, config or f"{client}.yaml")
+    text = workflow(client, config or _config_in(folder, client))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as out:
@@ -59,3 +61,8 @@ def new_workflow(client: str, config: str | None, folder: Path) -> Path:
             f"{error.filename}: {error.strerror}: expected a folder that can be written"
         ) from error
     return path
+
+
+def _config_in(folder: Path, client: str) -> str:
+    found = (place / f"{client}.yaml" for place in places() if not place.is_absolute())
+    return next((path.as_posix() for path in found if (folder / path).is_file()), f"{client}.yaml")

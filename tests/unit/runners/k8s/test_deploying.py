@@ -50,7 +50,11 @@ def test_what_the_operator_gives_up_is_an_error(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("said", "error", "hint"),
     [
-        ("The connection to the server was refused", UnavailableError, "check the context"),
+        (
+            'E1122 03:50:11.123456 1 x.go:265] "Unhandled"\nThe connection to the server was refused',
+            UnavailableError,
+            "^kubectl get: The connection to the server was refused: check the context",
+        ),
         (
             'the server doesn\'t have a resource type "flinkdeployments"',
             UserError,

@@ -190,5 +190,10 @@ def test_it_is_written_for_a_client(tmp_path: Path) -> None:
     assert (found["name"], found["env"]["TEMPLATE"]) == ("globex", "globex.jar")
     with pytest.raises(UserError, match="expected none"):
         new_workflow("globex", None, tmp_path)
+    (tmp_path / "clients").mkdir()
+    (tmp_path / "clients" / "initech.yaml").touch()
+    for client, config in (("initech", "clients/initech.yaml"), ("hooli", "hooli.yaml")):
+        found = yaml.safe_load(new_workflow(client, None, tmp_path).read_text())
+        assert found["env"]["CONFIG"] == config
     with pytest.raises(UserError, match="expected a client's name"):
         workflow("../x", "x.yaml")
