@@ -15,6 +15,14 @@ _OURS = re.compile(
 )
 _PYTHON = re.compile(r"^((?:[\w]+\.)*\w+(?:Error|Exception|Interrupt|Exit)): (.*)$", re.MULTILINE)
 _CAUSE = re.compile(r"^Caused by: (.*)$", re.MULTILINE)
+# Java's words for what an operator knows by other names (Flink 1.19, `NoResourceAvailableException`; gRPC,
+# `ServerCallImpl`, when the far end of a stream has gone).
+_KNOWN = {
+    "Could not acquire the minimum required resources": (
+        "Flink has too few free slots: a TaskManager is gone, or has not come up yet"
+    ),
+    "call already cancelled": "a Python process of the job has ended",
+}
 _TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -33,7 +41,9 @@ def cause_of(trace: str) -> str:
         return _sentence(f"{found[1].rpartition('.')[2]}: {found[2].partition(' [while running')[0]}")
     causes = _CAUSE.findall(trace)
     first = trace.strip().splitlines()[0] if trace.strip() else ""
-    return _sentence(_without_class(causes[-1] if causes else first))
+    innermost = causes[-1] if causes else first
+    known = next((words for java, words in _KNOWN.items() if java in innermost), None)
+    return known or _sentence(_without_class(innermost))
 
 
 def _without_class(line: str) -> str:

@@ -83,7 +83,7 @@ def rollback(chosen: Chosen, say: Say, wanted: Back) -> Done:
         savepoint = None if wanted.keeps_state else _state_of(goal)
         if wanted.keeps_state:
             _check_plan(job, goal, template, running, accepts_loss=wanted.accepts_loss)
-        say(f"rolling back to {goal.launch.line()}")
+        say(f"rolling back to {goal.launch.line()}{'' if running else '; nothing of it runs: it is started'}")
         if not wanted.agrees(f"roll back {job.client}?"):
             return Done("not begun", "nobody agreed to it", {"job_id": running}, is_good=False)
         reason = f"of {current.generation} to {goal.launch.generation}"

@@ -49,6 +49,14 @@ Caused by: java.lang.IllegalStateException: Process died with exit code 137
         (JAVA, "Process died with exit code 137"),
         ("job j is FAILED, and not all of its tasks run", "job j is FAILED, and not all of its tasks run"),
         ("", ""),
+        (
+            "x.JobException: y\nCaused by: x.E: Could not acquire the minimum required resources.\n\tat a.B",
+            "Flink has too few free slots: a TaskManager is gone, or has not come up yet",
+        ),
+        (
+            "java.lang.IllegalStateException: call already cancelled. Use ServerCallStreamObserver.setOn",
+            "a Python process of the job has ended",
+        ),
     ],
 )
 def test_the_innermost_words_count(trace: str, cause: str) -> None:
