@@ -149,9 +149,14 @@ def admit(
         moved = _moved(stream, entry, batch, shards, undoes)
         if moved is None:
             continue
+        has_waited = batch.generation < moved.generation
+        if has_waited and moved.generation == generation and (undoes or batch.derived):
+            # What waited in a savepoint comes before all that its launch makes: it is a replay, after a
+            # restart, whose rows must not be set back. Others are told by place.
+            continue
         entries[stream] = _marked(moved, batch)
         kept = batch
-        if batch.generation < moved.generation:
+        if has_waited:
             # Rows by key are written again, so that what holds is as old as the launch that is undone.
             kept = batch if undoes and not drops_repeated else _without_repeated(batch, moved.marks)
         elif drops_repeated:

@@ -50,10 +50,10 @@ def test_a_replay_is_skipped_and_the_next_is_applied() -> None:
 
 def test_batches_without_an_order_of_offsets_are_never_told_by_place() -> None:
     """Derived batches of any offset are applied, those of an older launch too, and mark nothing."""
-    derived = msgspec.structs.replace(numbered(1, 2, generation=2), derived=True)
+    derived = msgspec.structs.replace(numbered(1, 2, generation=3), derived=True)
     waited = msgspec.structs.replace(numbered(9, 1, generation=1), derived=True)
-    found = entry(2, 0, 6)
-    admission = admit({STREAM: found}, [waited, derived], generation=2, shards=16, drops_repeated=True)
+    found = entry(2, 4, 6)
+    admission = admit({STREAM: found}, [waited, derived], generation=3, shards=16, drops_repeated=True)
     assert [each.records[0].offset for each in admission.batches] == [1, 2]
     assert admission.entries[STREAM].marks == found.marks
 
@@ -273,3 +273,19 @@ def test_what_waited_in_the_savepoint_of_a_roll_back(*, drops: bool, applied: li
         {STREAM: entry(2, 4, 9, past=5)}, [waited], generation=3, shards=16, drops_repeated=drops, undoes=2
     )
     assert [record.offset for each in admission.batches for record in each.records] == applied
+
+
+@pytest.mark.parametrize("undoes", [0, 2])
+@pytest.mark.parametrize("derived", [False, True])
+def test_what_waited_is_written_once(*, derived: bool, undoes: int) -> None:
+    """Not over what its launch has written since, where a restart brings both again."""
+    waited = msgspec.structs.replace(numbered(9, 4, 5, generation=1), derived=derived)
+    own = [msgspec.structs.replace(numbered(n, 5 + n, generation=3), derived=derived) for n in (1, 2)]
+    before = entry(2, 4, 9, past=3) if undoes else entry(1, 8, 3)
+    known = {STREAM: before}
+    written: list[list[int]] = []
+    for batches in ([waited, own[0]], [waited, *own]):
+        admission = admit(known, batches, generation=3, shards=16, drops_repeated=False, undoes=undoes)
+        written.append([record.offset for each in admission.batches for record in each.records])
+        known |= admission.entries
+    assert written == [[4, 5, 6], [7]]
