@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from benchmarks.stacks import own_stack
 from tillstream.configs import ClientConfig
 from tillstream.runners.flink.launch import parameters_of, run_uploaded, uploaded
 from tillstream.runners.flink.rest import FlinkRest
 from tillstream.runners.flink.template import read_manifest
 from tillstream.runners.jobs.history import HISTORY_VARIABLE
 from tillstream.runners.jobs.templates import Given, build, config_of
-from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.preflight import check_far_sides
 
@@ -136,14 +136,11 @@ def run(folder: Path, rounds: int = 5) -> dict[str, Any]:
         folder: of the stack and the project; made if need be.
         rounds: launches that are counted.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    stack = LocalStack.open(folder / "stack")
-    with patch.dict(os.environ, {HISTORY_VARIABLE: str(folder / "history")}):
-        try:
-            stack.up(_SERVICES, ports=unusual_ports())
-            return measure(stack, folder, rounds)
-        finally:
-            stack.down(wipe=True)
+    with (
+        patch.dict(os.environ, {HISTORY_VARIABLE: str(folder / "history")}),
+        own_stack(folder, _SERVICES) as stack,
+    ):
+        return measure(stack, folder, rounds)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -22,8 +22,8 @@ import psutil
 from confluent_kafka import Producer
 
 from benchmarks.fleet import Fleet, latencies, send
+from benchmarks.stacks import own_stack
 from tillstream.configs import ClientConfig
-from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 from tillstream.runners.nursery.forked import forked
 
@@ -135,17 +135,12 @@ def run(folder: Path, rate: int = 20, seconds: float = 15.0) -> dict[str, Any]:
         rate: events a second of the calm client.
         seconds: of each trouble.
     """
-    folder.mkdir(exist_ok=True)
-    stack = LocalStack.open(folder / "stack")
-    try:
-        stack.up(_SERVICES, slots=_SLOTS, ports=unusual_ports())
+    with own_stack(folder, _SERVICES, _SLOTS) as stack:
         street = Street(stack, folder)
         street.build()
         street.launch_all(1)
         figures = measure(street, rate, seconds)
         street.cancel()
-    finally:
-        stack.down(wipe=True)
     return figures
 
 

@@ -18,14 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from benchmarks.machine import machine
+from benchmarks.stacks import own_stack
 from tillstream.runners.flink.rest import FlinkRest
-from tillstream.runners.local.ports import unusual_ports
 from tillstream.runners.local.stack import LocalStack
 
 __all__ = ["config", "main", "measure", "run", "timed"]
@@ -102,14 +103,8 @@ def run(folder: Path, rounds: int = 5, stack: LocalStack | None = None) -> dict[
         stack: that is up; None for one of its own.
     """
     folder.mkdir(exist_ok=True)
-    if stack is not None:
-        return measure(stack, folder, rounds)
-    own = LocalStack.open(folder / "stack")
-    try:
-        own.up(_SERVICES, ports=unusual_ports())
-        return measure(own, folder, rounds)
-    finally:
-        own.down(wipe=True)
+    with own_stack(folder, _SERVICES) if stack is None else nullcontext(stack) as running:
+        return measure(running, folder, rounds)
 
 
 def main() -> None:

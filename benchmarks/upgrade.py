@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import yaml
 from confluent_kafka import Producer
 
 from benchmarks.machine import machine
-from tillstream.runners.local.ports import unusual_ports
+from benchmarks.stacks import own_stack
 from tillstream.runners.local.stack import LocalStack
 
 __all__ = ["Traffic", "main", "measure", "run", "write_config"]
@@ -194,14 +195,8 @@ def run(folder: Path, rate_per_s: int = 200, stack: LocalStack | None = None) ->
         stack: that is up; None for one of its own.
     """
     folder.mkdir(exist_ok=True)
-    if stack is not None:
-        return measure(stack, folder, rate_per_s)
-    own = LocalStack.open(folder / "stack")
-    try:
-        own.up(_SERVICES, ports=unusual_ports())
-        return measure(own, folder, rate_per_s)
-    finally:
-        own.down(wipe=True)
+    with own_stack(folder, _SERVICES) if stack is None else nullcontext(stack) as running:
+        return measure(running, folder, rate_per_s)
 
 
 def main() -> None:

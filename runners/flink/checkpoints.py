@@ -75,8 +75,9 @@ def newest_below(folder: str) -> str | None:
         UserError: if it cannot be looked into from here; says what to do.
     """
     scheme, _, location, _, _ = urlsplit(folder)
-    if scheme in _REMOTE or scheme in _S3:
-        return _newest(folder, _match_remote(f"{folder}/{_PATTERN}", "s3" if scheme in _S3 else scheme))
+    remote = _remote(scheme)
+    if remote is not None:
+        return _newest(folder, _match_remote(f"{folder}/{_PATTERN}", remote))
     local = Path(unquote(location) if scheme else folder)
     if scheme not in ("", "file") or not local.is_dir():
         raise UserError(
@@ -117,8 +118,9 @@ def _heads(folder: str, handles: tuple[Handle, ...]) -> Iterator[bytes]:
 
 def _read(path: str, size: int = -1) -> bytes:
     scheme, _, location, _, _ = urlsplit(path)
-    if scheme in _REMOTE or scheme in _S3:
-        return _read_remote(path, "s3" if scheme in _S3 else scheme, size)
+    remote = _remote(scheme)
+    if remote is not None:
+        return _read_remote(path, remote, size)
     if scheme not in ("", "file"):
         raise UserError(
             f"{path}: found files of {scheme}:, expected file:, gs:// or s3://, which can be read from here"
@@ -134,6 +136,12 @@ def _read(path: str, size: int = -1) -> bytes:
             "it where its files are, or keep it where both can read (gs://, s3://)"
         ) from error
     return found
+
+
+def _remote(scheme: str) -> str | None:
+    """Return the scheme by which Beam reads a store; None for what is no store that it reads."""
+    known = "s3" if scheme in _S3 else scheme
+    return known if known in _REMOTE else None
 
 
 def _read_remote(path: str, scheme: str, size: int) -> bytes:

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,7 +84,11 @@ class Group:
     at_once: int = AT_ONCE
 
     def chosen(self) -> list[Chosen]:
-        """Return the clients; raises as `select` does."""
+        """Return the clients; raises as `select` does. Configs are looked for once."""
+        return self._chosen
+
+    @cached_property
+    def _chosen(self) -> list[Chosen]:
         return select(
             self.clients or (), everyone=self.everyone, labels=self.labels or (), folder=self.folder
         )

@@ -86,16 +86,15 @@ def show_plans(
     if as_json and _is_one(group):
         typer.echo(json.dumps(plans[found[0][0]].as_json(), indent=2))
     elif as_json:
-        lines = [
+        told = [
             {"client": client, **done.facts} if client in plans else {"client": client, "error": done.detail}
             for client, done in found
         ]
-        typer.echo(json.dumps({"clients": lines}, indent=2))
+        typer.echo(json.dumps({"clients": told}, indent=2))
     else:
         for client, done in found:
-            made = plans.get(client)
-            told = f"{client}: cannot be planned: {done.detail}" if made is None else None
-            typer.echo(told or "\n".join(plans[client].lines(detail=detail)))
+            lines = plans[client].lines(detail=detail) if client in plans else None
+            typer.echo("\n".join(lines or [f"{client}: cannot be planned: {done.detail}"]))
     if len(plans) < len(found):
         raise typer.Exit(_EXIT_FAILED)
     raise typer.Exit(max(made.exit_code for made in plans.values()))

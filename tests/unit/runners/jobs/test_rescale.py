@@ -28,6 +28,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cluster:
     return found
 
 
+def _die(*_: object, **__: object) -> None:
+    """Stand for a command that is killed."""
+    raise KeyboardInterrupt
+
+
 def _rescale(folder: Path, parallelism: int) -> Done:
     return rescale(chosen(folder), print, parallelism, 60)
 
@@ -64,12 +69,8 @@ def test_a_death_between_the_jobs_loses_no_place(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A launch goes on from the savepoint that the history has, whatever the cluster has forgotten."""
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(ClientJob, "start", die)
+        patched.setattr(ClientJob, "start", _die)
         with pytest.raises(KeyboardInterrupt):
             _rescale(tmp_path, 3)
     cluster.forget()
@@ -84,15 +85,11 @@ def test_a_death_between_the_jobs_is_mended_by_doing_it_again(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """It goes on from the savepoint, with the template that ran, to the parallelism that is asked for now."""
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
         if step == "start":
-            patched.setattr(ClientJob, "start", die)
+            patched.setattr(ClientJob, "start", _die)
         else:
-            patched.setattr("tillstream.runners.jobs.job.submit", die)
+            patched.setattr("tillstream.runners.jobs.job.submit", _die)
         with pytest.raises(KeyboardInterrupt):
             _rescale(tmp_path, 3)
     if step == "start":
@@ -108,12 +105,8 @@ def test_a_rescaling_is_not_finished_where_something_may_have_run_since(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     """Its savepoint may be old: what it had started is forgotten, or others have launched another version."""
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(Cluster, "wait", die)
+        patched.setattr(Cluster, "wait", _die)
         with pytest.raises(KeyboardInterrupt):
             _rescale(tmp_path, 3)
     cluster.end("j2", "FAILED")
@@ -134,12 +127,8 @@ def test_what_a_killed_rescaling_has_started_is_noted_by_the_next(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that the history knows what runs."""
-
-    def die(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
-        patched.setattr(Cluster, "wait", die)
+        patched.setattr(Cluster, "wait", _die)
         with pytest.raises(KeyboardInterrupt):
             _rescale(tmp_path, 3)
     assert _rescale(tmp_path, 3).outcome == "has it already"

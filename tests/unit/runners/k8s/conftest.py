@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.runners.k8s.fake import Cluster
-from tests.unit.runners.k8s.rendering import IN_CLUSTER, Manifests, config_of, launch_of, rendered
+from tests.unit.runners.k8s.rendering import CLUSTER, IN_CLUSTER, Manifests, config_of, launch_of, rendered
 from tillstream.pipelines.errors import UserError
 from tillstream.runners.flink import checkpoints
 from tillstream.runners.k8s import deploying
@@ -34,6 +35,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(deploying, "_POLL_S", 0)
     monkeypatch.setattr(checkpoints, "_match_remote", _out_of_reach)
     return Cluster(folder)
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> str:
+    """Return a file that says what the cluster is like."""
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(CLUSTER), encoding="utf-8")
+    return str(path)
 
 
 def _out_of_reach(path: str, scheme: str) -> list[str]:

@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 from tests.unit.runners.k8s.fake import Cluster, deployment, live_of
 from tests.unit.runners.k8s.rendering import (
     AGGREGATE,
-    CLUSTER,
     GENERATION,
     READ,
     TRANSFORM,
@@ -32,14 +31,6 @@ from tillstream.runners.k8s import commands
 
 STEPS = (READ, TRANSFORM, WRITE)
 WHERE = "kubernetes:prod/tillstream-acme"
-
-
-@pytest.fixture
-def values(tmp_path: Path) -> str:
-    """Return a file that says what the cluster is like."""
-    path = tmp_path / "cluster.yaml"
-    path.write_text(yaml.safe_dump(CLUSTER), encoding="utf-8")
-    return str(path)
 
 
 @pytest.fixture

@@ -6,14 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
 from typer.testing import CliRunner, Result
 
 from tests.unit.runners.k8s.fake import Cluster
 from tests.unit.runners.k8s.rendering import (
     AGGREGATE,
-    CLUSTER,
     GENERATION,
     READ,
     TRANSFORM,
@@ -30,14 +27,6 @@ from tillstream.runners.k8s.launching import ClusterLaunch
 STEPS = (READ, TRANSFORM, WRITE)
 NEWER = (*STEPS, AGGREGATE)
 WHERE = "kubernetes:prod/tillstream-acme"
-
-
-@pytest.fixture
-def values(tmp_path: Path) -> str:
-    """Return a file that says what the cluster is like."""
-    path = tmp_path / "cluster.yaml"
-    path.write_text(yaml.safe_dump(CLUSTER), encoding="utf-8")
-    return str(path)
 
 
 def applied(folder: Path, number: int, *steps: Step) -> ClusterLaunch:
